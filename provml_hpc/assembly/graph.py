@@ -1,0 +1,99 @@
+"""The PROV-ML graph of one run, as tables: what a closed file stores and what RDF is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from provml_hpc import vocabulary
+
+ABSENT = -(2**63)
+"""What an integer, time or reference column holds where nothing was said (a text column: the empty text; a real one: NaN)."""
+
+VALUE_TYPES = ("absent", "text", "integer", "real", "boolean", "none", "json", "time")
+"""The types that a field of type ``value`` can have; its table has the text in `name` and the type in `name_type`."""
+
+Column = np.ndarray[Any, np.dtype[Any]] | list[str]
+
+
+def column_names(fields: Sequence[vocabulary.Field]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the kind (``text``, ``integer``, ``real``, ``boolean``, ``type``) of each column that fields need."""
+    for one in fields:
+        if one.type == "value":
+            yield one.name, "text"
+            yield one.name + "_type", "type"
+        else:
+            yield one.name, {"time": "integer", "reference": "integer"}.get(one.type, one.type)
+
+
+@dataclass
+class Table:
+    """Columns of one length. Text columns are lists of str, the others numpy arrays of int64, float64 or bool."""
+
+    name: str
+    columns: dict[str, Column] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield each row as a dict of Python values."""
+        lists = {k: c if isinstance(c, list) else c.tolist() for k, c in self.columns.items()}
+        for values in zip(*lists.values(), strict=True):
+            yield dict(zip(lists, values, strict=True))
+
+
+@dataclass
+class SampleTable:
+    """The samples of one activity with the same measures, in order of rank, attempt and sequence.
+
+    `read(start, stop)` gives the columns ``rank``, ``attempt``, ``section`` (the id of the innermost open section, or ABSENT),
+    ``step``, ``time_ns`` (all int64) and one float64 column a measure, under the measure's own name.
+    """
+
+    name: str
+    activity: int
+    measures: tuple[str, ...]
+    count: int
+    read: Callable[[int, int], dict[str, np.ndarray[Any, np.dtype[Any]]]]
+    path: str = ""
+    """Its group in a closed file; empty while the run goes on."""
+    column_of: Mapping[str, str] = field(default_factory=dict)
+    """The name of each measure's column in the file, where it could not have the measure's own."""
+
+
+@dataclass
+class RunInfo:
+    """What is known of the run as a whole."""
+
+    uuid: str
+    name: str
+    phase: str
+    study: str = ""
+    authority: str = ""
+    status: str = "running"
+    started_ns: int = ABSENT
+    committed_ns: int = ABSENT
+    """The time of the last commit."""
+    writer: str = ""
+    """Which release wrote it."""
+    file: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Counts of what was dropped, the capture's own cost, the failure if there was one, ranks that disagreed."""
+
+
+@dataclass
+class Graph:
+    """One run.
+
+    `nodes` has one table a class, with the columns ``id`` (int64, dense from 0 over all classes), ``uuid`` (text) and the class's fields.
+    `relations` has one table a relation, with ``subject`` and ``object`` (ids) and the relation's fields.
+    """
+
+    run: RunInfo
+    nodes: dict[str, Table]
+    relations: dict[str, Table]
+    samples: list[SampleTable]
