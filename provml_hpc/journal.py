@@ -1,0 +1,359 @@
+"""The bounded, crash-safe buffer of one thread of one rank: a mapped file that outlives its process.
+
+A call packs its frame behind the last one and then publishes the new length in one aligned store, so that whoever reads the file after a
+kill -9 finds whole frames only. After a commit the journal begins anew at its first frame: what it held is in the HDF5 file by then.
+
+Layout of a journal file, little endian::
+
+    0     magic "PROVMLJ1"
+    8     u64 published length: the end of the last whole frame, counted from the start of the file
+    16    u64 sealed length | 24 u64 CRC-32 of the bytes from 4096 to there; 0 and 0 while it is not sealed
+    32    u32 attempt | 36 u32 rank | 40 u32 lane | 44 u32 segment
+    48    u64 bytes of the file | 56 u32 length of the description
+    64    the description: JSON text with the run's uuid, name, phase, study and output
+    4096  frames
+
+One journal is a chain of *segments*. Samples go into the first only, whose size is the bound that the user set. Structure (everything but
+samples) goes on in further segments when the first is full. A record larger than a segment gets one of its own size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import mmap
+import os
+import stat
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic_ns
+from typing import Any
+
+from provml_hpc import records
+from provml_hpc.errors import StateError, StorageError
+from provml_hpc.records import Source
+
+MAGIC = b"PROVMLJ1"
+FIRST = 4096
+"""Where the frames begin."""
+_IDENTITY = struct.Struct("<IIIIQI")
+_FURTHER = 1 << 20
+_ZEROS = bytes(1 << 20)
+
+Recorder = Callable[..., None]
+
+
+def file_name(run: str, source: Source, segment: int) -> str:
+    """Return the name of a journal segment."""
+    return f"{run[:8]}-a{source.attempt:03d}-r{source.rank:05d}-l{source.lane}-s{segment:03d}.journal"
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Reserve `size` bytes of an open file, since a hole on a full file system would kill the process with SIGBUS.
+
+    Raises
+    ------
+    OSError
+        There is no room, or the place takes no such file.
+    """
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+        for _ in range(0, size, len(_ZEROS)):  # a file system without reservations: write what will be mapped
+            os.write(descriptor, _ZEROS[: min(len(_ZEROS), size)])
+        os.ftruncate(descriptor, size)
+
+
+class Segment:
+    """One mapped file. Only :class:`Journal` makes and fills it."""
+
+    __slots__ = ("_map", "_words", "closed", "path", "size", "view")
+
+    def __init__(self, path: Path, size: int, source: Source, number: int, description: bytes) -> None:
+        self.path = path
+        self.size = size = max(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE, FIRST + mmap.PAGESIZE)
+        self.closed = False
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            reserve(descriptor, size)
+            self._map = mmap.mmap(descriptor, size)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        self.view = memoryview(self._map)
+        self._words = self.view[:FIRST].cast("Q")
+        _IDENTITY.pack_into(self.view, 32, source.attempt, source.rank, source.lane, number, size, len(description))
+        self.view[64 : 64 + len(description)] = description
+        self._words[1] = FIRST
+        self.view[:8] = MAGIC
+
+    @property
+    def words(self) -> memoryview:
+        """The header as aligned 64-bit words; word 1 is the published length."""
+        return self._words
+
+    @property
+    def length(self) -> int:
+        """The end of the last whole frame."""
+        return int(self._words[1])
+
+    def seal(self) -> None:
+        """Write the checksum of all frames, as a commit or a crash path does."""
+        length = self.length
+        self._words[2] = 0
+        self._words[3] = zlib.crc32(self.view[FIRST:length])
+        self._words[2] = length
+
+    def restart(self) -> None:
+        """Begin anew: what was here is safe elsewhere."""
+        self._words[2] = 0
+        self._words[1] = FIRST
+
+    def close(self, *, remove: bool) -> None:
+        """Unmap the file and, if asked, remove it."""
+        if self.closed:
+            return
+        self.closed = True
+        with contextlib.suppress(BufferError):  # a recorder may still hold a view; the map then goes with the last of them
+            self._words.release()
+            self.view.release()
+            self._map.close()
+        if remove:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+
+def safe_folder(folder: Path) -> Path:
+    """Make (or accept) a folder of mode 0700 that belongs to this user and is no link.
+
+    Raises
+    ------
+    StorageError
+        The folder cannot be made, or is not ours.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700, parents=False)
+        status = folder.lstat()
+    except OSError as error:
+        raise StorageError(error.errno, f"{folder}: {error.strerror}; choose another place with journal=") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise StorageError(errno.EPERM, f"{folder}: is a link or belongs to somebody else; remove it or choose another place")
+    if status.st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder
+
+
+class Journal:
+    """The journal of one source.
+
+    Parameters
+    ----------
+    folder
+        Where the segments go; see :func:`safe_folder`.
+    source
+        Whose frames these are.
+    run
+        The uuid of the run.
+    description
+        What recovery must know if nothing else is left; JSON of at most 4 KiB.
+    bound
+        The size of the first segment in bytes, header included.
+    """
+
+    def __init__(self, folder: Path, source: Source, run: str, description: dict[str, Any], bound: int) -> None:
+        self.source = source
+        self._folder, self._run, self._bound = folder, run, bound
+        self._description = json.dumps(description).encode()[: FIRST - 64]
+        self._segments: list[Segment] = []
+        self._open_segment(bound)
+        first = self._segments[0]
+        # Samples are thinned in the last eighth, so the prepared recorders see only what lies before it.
+        self._soft_end = FIRST + (first.size - FIRST) * 7 // 8 // 8 * 8
+        self.window = first.view[: self._soft_end]
+        # [next position in the first segment, next sequence, identifier of the one thread that may write]
+        self.state: list[int] = [FIRST, 1, threading.get_ident()]
+        self.pid = os.getpid()
+
+    def _open_segment(self, size: int) -> Segment:
+        number = len(self._segments)
+        segment = Segment(
+            self._folder / file_name(self._run, self.source, number), size, self.source, number, self._description
+        )
+        self._segments.append(segment)
+        return segment
+
+    @property
+    def first(self) -> Segment:
+        """The segment that samples go into."""
+        return self._segments[0]
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last frame; 0 if there is none yet."""
+        return self.state[1] - 1
+
+    @property
+    def pending(self) -> int:
+        """Bytes of frames that are not committed yet."""
+        return sum(segment.length - FIRST for segment in self._segments)
+
+    @property
+    def fill(self) -> float:
+        """How full the bounded part is, from 0 to 1."""
+        return (self.first.length - FIRST) / (self.first.size - FIRST)
+
+    def write(self, record: records.Record, clock_ns: int | None = None) -> int:
+        """Append a record and return its sequence. Structure is never refused: it goes on in a further segment.
+
+        Raises
+        ------
+        StorageError
+            A further segment was needed and there is no room for it.
+        """
+        sequence = self.state[1]
+        frame = records.encode(record, sequence, monotonic_ns() if clock_ns is None else clock_ns)
+        segment = self._segments[-1]
+        at = segment.length
+        if at + len(frame) > segment.size:
+            try:
+                segment = self._open_segment(max(_FURTHER, FIRST + len(frame)))
+            except OSError as error:
+                raise StorageError(error.errno, f"{self._folder}: no room to go on: {error.strerror}; free some, or flush more often") from error
+            # From here to the next commit the first segment takes no more samples, so that frames stay in order.
+            self.state[0] = self.first.size
+            at = FIRST
+        segment.view[at : at + len(frame)] = frame
+        self.state[1] = sequence + 1
+        segment.words[1] = at + len(frame)
+        if segment is self.first:
+            self.state[0] = at + len(frame)
+        return sequence
+
+    def write_sample(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> bool:
+        """Append a sample the slow way, also in the part that the recorders leave free; False if there is no room.
+
+        As the free part shrinks, only every second, fourth, eighth ... step is taken, so that what is left of a long stretch
+        without a flush point is spread over it evenly and predictably.
+        """
+        first = self.first
+        if len(self._segments) > 1:
+            return False
+        at = first.length
+        size = records.SAMPLE_HEAD.size + 8 * len(values)
+        if at + size > first.size:
+            return False
+        if at + size > self._soft_end:
+            reserve_size = first.size - self._soft_end
+            level, left = 1, reserve_size // 2
+            while first.size - at < left and level < 32:
+                level, left = level + 1, left // 2
+            if step % (1 << level):
+                return False
+        sequence = self.state[1]
+        struct.pack_into(f"<IIQqqQ{len(values)}d", first.view, at, size, layout, sequence, monotonic_ns(), step, section, *values)
+        self.state[1] = sequence + 1
+        first.words[1] = self.state[0] = at + size
+        return True
+
+    def seal(self) -> None:
+        """Checksum all that is pending."""
+        for segment in self._segments:
+            segment.seal()
+
+    def chunks(self) -> list[memoryview]:
+        """Return the pending frames, in order, as views that are good until :meth:`restart`."""
+        return [segment.view[FIRST : segment.length] for segment in self._segments if segment.length > FIRST]
+
+    def restart(self) -> None:
+        """Begin anew after a commit; further segments go."""
+        while len(self._segments) > 1:
+            self._segments.pop().close(remove=True)
+        self.first.restart()
+        self.state[0] = FIRST
+
+    def close(self, *, remove: bool) -> None:
+        """Unmap; remove the files if all that they held is committed."""
+        self.window = memoryview(b"")
+        for segment in self._segments:
+            segment.close(remove=remove)
+
+
+class SideJournal:
+    """The journal that all threads but the run's own share; made at its first record, guarded by a lock."""
+
+    def __init__(self, make: Callable[[], Journal]) -> None:
+        self._make = make
+        self._lock = threading.RLock()
+        self._journal: Journal | None = None
+
+    def write(self, record: records.Record) -> int:
+        """Append a record from any thread."""
+        with self._lock:
+            if self._journal is None:
+                self._journal = self._make()
+            return self._journal.write(record)
+
+    @contextlib.contextmanager
+    def held(self) -> Any:
+        """Keep the other threads out while a flush point reads the journal; gives the journal, or None."""
+        with self._lock:
+            yield self._journal
+
+    def close(self, *, remove: bool) -> None:
+        """Close the journal, if there is one."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close(remove=remove)
+
+
+class DeadSegment:
+    """A journal segment read after its process is gone. Frames are believed one by one; see :meth:`frames`."""
+
+    def __init__(self, path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise StateError(f"{path}: not a regular file; remove it")
+            self.data = file.read()
+        self.path = path
+        if len(self.data) < FIRST or self.data[:8] != MAGIC:
+            raise StateError(f"{path}: not a journal of this format; remove it")
+        attempt, rank, lane, self.number, _, length = _IDENTITY.unpack_from(self.data, 32)
+        self.source = Source(attempt, rank, lane)
+        self.published, self.sealed, self.crc = struct.unpack_from("<QQQ", self.data, 8)
+        try:
+            self.description = json.loads(self.data[64 : 64 + min(length, FIRST - 64)])
+        except ValueError:
+            self.description = {}
+        if not isinstance(self.description, dict):
+            self.description = {}
+
+    @property
+    def seal_holds(self) -> bool | None:
+        """Whether the checksum fits; None if the segment was not sealed."""
+        if not self.sealed or self.sealed > len(self.data):
+            return None
+        return zlib.crc32(self.data[FIRST : self.sealed]) == self.crc
+
+    def frames(self) -> tuple[memoryview, int, int, int]:
+        """Return the run of whole frames in unbroken sequence, its first and last sequence, and the bytes given up behind it."""
+        end = min(max(self.published, FIRST), len(self.data))
+        view = memoryview(self.data)
+        at, first, last = FIRST, 0, 0
+        for offset, size, _, sequence in records.walk(view, FIRST, end):
+            if first and sequence != last + 1:
+                break
+            first, last, at = first or sequence, sequence, offset + size
+        return view[FIRST:at], first, last, end - at
