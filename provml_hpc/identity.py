@@ -27,7 +27,7 @@ def named(authority: str, kind: str, name: str, scope: str = "") -> str:
     return str(uuid5(_NAMED, json.dumps([authority, kind, name, scope], ensure_ascii=True)))
 
 
-def local(run: str, *place: str | int) -> str:
+def local(run: str, *place: object) -> str:
     """Return the uuid of a record that is known by its run and its place in it."""
     return str(uuid5(UUID(run), json.dumps(place, ensure_ascii=True)))
 

@@ -345,7 +345,7 @@ class DeadSegment:
         """Whether the checksum fits; None if the segment was not sealed."""
         if not self.sealed or self.sealed > len(self.data):
             return None
-        return zlib.crc32(self.data[FIRST : self.sealed]) == self.crc
+        return bool(zlib.crc32(self.data[FIRST : self.sealed]) == self.crc)
 
     def frames(self) -> tuple[memoryview, int, int, int]:
         """Return the run of whole frames in unbroken sequence, its first and last sequence, and the bytes given up behind it."""

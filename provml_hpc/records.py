@@ -67,7 +67,7 @@ class Opened(NamedTuple):
     parent: int
     own: int
     ordinal: int
-    index: int
+    section_index: int
     name: str
     key: str
     section_kind: str
@@ -219,7 +219,7 @@ class Dropped(NamedTuple):
     """So many of what was logged on an activity could not be kept, and why."""
 
     activity: int
-    count: int
+    lost: int
     reason: str
     name: str
 

@@ -292,7 +292,7 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(26, "ofModel", "provml:ofModel", ("ModelEvaluation",), ("Model",), _OURS, "The model that was measured."),
     Relation(27, "onData", "provml:onData", ("ModelEvaluation",), ("Dataset",), _OURS, "The data that it was measured on."),
     Relation(28, "requires", "dcterms:requires", ("Implementation",), ("Software",), _OURS, "A package that the code needs."),
-    Relation(29, "hasAttribute", "provml:hasAttribute", (*_DATA, *_ANY_ACTIVITY, "Rank", "Job"), ("AttributeValue",), _OURS,
+    Relation(29, "hasAttribute", "provml:hasAttribute", (*_DATA, *_ANY_ACTIVITY, "Rank", "Job", "ComputeNode"), ("AttributeValue",), _OURS,
              "A captured fact about it."),
 )
 

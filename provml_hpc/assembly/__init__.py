@@ -1,0 +1,49 @@
+"""From the frames of all ranks to one PROV-ML graph. What PROV-ML means is decided here, and nowhere else."""
+
+from __future__ import annotations
+
+from provml_hpc import records
+from provml_hpc.assembly.activities import Activities
+from provml_hpc.assembly.builder import Builder
+from provml_hpc.assembly.entities import Entities
+from provml_hpc.assembly.frames import FrameSource, read
+from provml_hpc.assembly.graph import Graph, RunInfo
+from provml_hpc.assembly.series import Series
+from provml_hpc.assembly.statements import Statements
+
+__all__ = ["FrameSource", "Graph", "RunInfo", "assemble"]
+
+
+def assemble(frames: FrameSource, run: RunInfo) -> Graph:
+    """Merge what all ranks said into one graph.
+
+    Structure is held in memory; samples are counted now and read, a stretch at a time, when somebody asks for them.
+
+    Parameters
+    ----------
+    frames
+        The frames of all sources; they must stay readable as long as the samples are wanted.
+    run
+        What is known of the run already. Its `details` are filled in: ``failures``, ``disagreements``, ``dropped``, ``cost``, ``ranks``.
+    """
+    streams = [read(frames, records.Source(*source)) for source in frames.sources()]
+    streams = [stream for stream in streams if stream.records]
+    builder = Builder()
+    if not any(stream.source.lane == records.RUN_LANE for stream in streams):
+        return Graph(run, {}, {}, [])
+    activities = Activities(run, builder, streams)
+    entities = Entities(run, builder, activities, streams)
+    statements = Statements(run, builder, activities, entities, streams)
+    series = Series(run, frames, builder, activities, streams)
+    nodes, relations, ids = builder.tables()
+    run.details |= {
+        "failures": activities.failures,
+        "disagreements": activities.disagreements,
+        "dropped": statements.dropped,
+        "cost": {name: dict(sorted(by_rank.items())) for name, by_rank in statements.costs.items()},
+        "ranks": sorted({stream.source.rank for stream in streams}),
+        "sizes": sorted({stream.start.size for stream in streams if stream.source.lane == records.RUN_LANE}),
+        "attempts": sorted({stream.source.attempt for stream in streams}),
+        "last_ns": max(stream.last_ns for stream in streams),
+    }
+    return Graph(run, nodes, relations, series.tables(ids))

@@ -76,6 +76,10 @@ class Builder:
         """Return the class of a node, or None if there is no such node."""
         return self._class_of.get(uuid)
 
+    def uuids(self, cls: str) -> list[str]:
+        """Return the uuids of all nodes of a class."""
+        return list(self._nodes.get(cls, ()))
+
     def relate(
         self, name: str, subject: str, target: str, rank: int | None = None, /, parted: str = "", **fields: Any
     ) -> None:
@@ -96,14 +100,6 @@ class Builder:
             relation.range, self._class_of[target]
         ):
             self.relate(name, subject, target)
-
-    def objects(self, name: str, subject: str) -> list[str]:
-        """Return what a node is related to so far."""
-        return [o for s, o, _ in self._relations.get(name, {}) if s == subject]
-
-    def has(self, name: str, subject: str) -> bool:
-        """Tell whether a node is the subject of such a relation."""
-        return any(s == subject for s, _, _ in self._relations.get(name, {}))
 
     def tables(self) -> tuple[dict[str, Table], dict[str, Table], dict[str, int]]:
         """Return the node tables, the relation tables, and the id of every uuid."""

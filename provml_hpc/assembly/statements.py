@@ -1,0 +1,254 @@
+"""All that is said of activities and entities: usage, settings, measures, people, places and plans."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from provml_hpc import identity, records, vocabulary
+from provml_hpc.assembly.activities import Activities, rank_uuid
+from provml_hpc.assembly.builder import Builder
+from provml_hpc.assembly.entities import Entities
+from provml_hpc.assembly.frames import Stream
+from provml_hpc.assembly.graph import RunInfo
+
+_KNOB = {"LearningHyperparameterValue": "LearningHyperparameter", "ModelHyperparameterValue": "ModelHyperparameter",
+         "AttributeValue": "Attribute"}
+
+
+class Statements:
+    """Adds what the records say to a builder that has the activities and entities already."""
+
+    def __init__(
+        self, run: RunInfo, builder: Builder, activities: Activities, entities: Entities, streams: list[Stream]
+    ) -> None:
+        self.run, self.build, self.activities, self.entities = run, builder, activities, entities
+        self.facts: dict[str, Any] = {}
+        """Facts of scope ``run``, by name."""
+        self.costs: dict[str, dict[int, float]] = defaultdict(dict)
+        """The capture's own cost: for each figure the value of each rank."""
+        self.dropped: list[dict[str, Any]] = []
+        self.packages: dict[str, str] = {}
+        self._times_said: dict[tuple[Any, ...], int] = defaultdict(int)
+        for stream in streams:
+            if stream.source.lane == records.RUN_LANE:
+                self._rank(stream)
+        for stream in streams:
+            for sequence, at, record in stream.records:
+                self._say(stream.source, sequence, at, record)
+        self._plans()
+        self._code()
+
+    def _named(self, cls: str, name: str, scope: str = "", **fields: Any) -> str:
+        return self.build.node(cls, identity.named(self.run.authority, cls, name, scope), label=name, **fields)
+
+    def _rank(self, stream: Stream) -> None:
+        attempt, rank, _ = stream.source
+        job = self._job(attempt)
+        uuid = self.build.node(
+            "Rank", rank_uuid(self.run, attempt, rank), label=f"rank {rank}", rank=rank, pid=stream.start.pid, attempt=attempt
+        )
+        self.build.relate("actedOnBehalfOf", uuid, job)
+        if stream.start.host:
+            self.build.relate("atLocation", uuid, self._named("ComputeNode", stream.start.host))
+
+    def _job(self, attempt: int) -> str:
+        uuid = identity.local(self.run.uuid, "job", attempt)
+        return self.build.node("Job", uuid, label=f"{self.run.name}, attempt {attempt}", attempt=attempt)
+
+    def _say(self, source: records.Source, sequence: int, at: int, record: records.Record) -> None:
+        match record:
+            case records.Used():
+                self._used(source, at, record)
+            case records.Named():
+                self._value(source, at, record)
+            case records.Evaluated():
+                self._evaluated(source, at, record)
+            case records.Derived():
+                self._derived(source, record)
+            case records.Member():
+                ends = self._entity(source, record.collection), self._entity(source, record.entity)
+                if ends[0] and ends[1] and ends[0] != ends[1]:
+                    self.build.relate("hadMember", ends[0], ends[1], source.rank)
+            case records.Associated():
+                self._associated(source, record)
+            case records.Fact():
+                self._fact(source, record)
+            case records.Opened():
+                self._opened(source, sequence, record)
+            case records.Dropped():
+                self.dropped.append({"rank": source.rank, "attempt": source.attempt, "reason": record.reason, "name": record.name,
+                                     "count": record.lost, "activity": self._activity(source, record.activity)})  # fmt: skip
+            case records.Continued():
+                other = self.build.node("WorkflowExecution", record.run, label=record.file, run=record.run)
+                self.build.relate("wasInformedBy", self.run.uuid, other)
+            case _:
+                pass
+
+    def _activity(self, source: records.Source, handle: int) -> str:
+        return self.activities.part(source, handle).uuid
+
+    def _entity(self, source: records.Source, handle: int) -> str | None:
+        return self.entities.of.get((source._replace(lane=records.RUN_LANE), handle)) if handle else None
+
+    def _into_stage(self, name: str, activity: str, target: str) -> None:
+        """Say the ML-Schema relation of the stage that an activity is or is inside of, where ML-Schema allows it."""
+        stage = self.activities.stage_of.get(activity)
+        if stage:
+            self.build.relate_where_allowed(name, stage, target)
+
+    def _used(self, source: records.Source, at: int, record: records.Used) -> None:
+        entity = self._entity(source, record.entity)
+        if entity is None:
+            return
+        activity = self._activity(source, record.activity)
+        self.build.relate("used", activity, entity, source.rank, parted=record.role, role=record.role, time_ns=at)
+        self._into_stage("hasInput", activity, entity)
+
+    def _value(self, source: records.Source, at: int, record: records.Named) -> None:
+        cls = vocabulary.CLASS_OF_CODE[record.code].name
+        activity = self._activity(source, record.activity)
+        entity = self._entity(source, record.entity)
+        about = entity or activity
+        uuid = identity.local(self.run.uuid, "value", about, cls, record.name, record.type, record.text)
+        self.build.node(cls, uuid, source.rank, label=record.name, value=record.text, value_type=record.type, attempt=source.attempt)
+        if cls == "DatasetCharacteristic":
+            if entity:
+                self.build.relate_where_allowed("hasQuality", entity, uuid)
+            return
+        if cls == "AttributeValue":
+            self.build.relate("hasAttribute", about, uuid)
+            self.build.relate("valueOf", uuid, self._named("Attribute", record.name))
+            return
+        self.build.relate("specifiedBy", uuid, self._named(_KNOB[cls], record.name))
+        if entity and cls == "ModelHyperparameterValue":
+            self.build.relate_where_allowed("hasSetting", entity, uuid)
+        else:
+            self.build.relate("used", activity, uuid, source.rank, time_ns=at)
+        self._into_stage("hasInput", activity, uuid)
+
+    def _evaluated(self, source: records.Source, at: int, record: records.Evaluated) -> None:
+        activity = self._activity(source, record.activity)
+        on, model = self._entity(source, record.on), self._entity(source, record.model)
+        said = (activity, record.name, record.step, on or "", model or "")
+        self._times_said[source, *said] += 1
+        uuid = identity.local(self.run.uuid, "evaluation", *said, record.type, record.text, self._times_said[source, *said])
+        step = {} if record.step == records.NO_STEP else {"step": record.step}
+        self.build.node("ModelEvaluation", uuid, source.rank, label=record.name, value=record.text, value_type=record.type,
+                        time_ns=at, attempt=source.attempt, **step)  # fmt: skip
+        row = self.build.row(uuid)
+        row["time_ns"] = min(row["time_ns"], at)
+        self.build.relate("wasGeneratedBy", uuid, activity, source.rank, time_ns=at)
+        self.build.relate("specifiedBy", uuid, self._named("EvaluationMeasure", record.name))
+        self._into_stage("hasOutput", activity, uuid)
+        if model:
+            self.build.relate_where_allowed("ofModel", uuid, model)
+        if on:
+            self.build.relate_where_allowed("onData", uuid, on)
+
+    def _derived(self, source: records.Source, record: records.Derived) -> None:
+        new, old = self._entity(source, record.entity), self._entity(source, record.source)
+        if new is None or old is None or new == old:
+            return
+        self.build.relate("wasDerivedFrom", new, old)
+        if record.revision:
+            self.build.relate("wasRevisionOf", new, old)
+
+    def _associated(self, source: records.Source, record: records.Associated) -> None:
+        identifier = record.identifier or record.name
+        person = self.build.node(
+            "Persona", identity.named(self.run.authority, "Persona", identifier), label=record.name, identifier=identifier
+        )
+        activity = self._activity(source, record.activity)
+        plan = self._plan_of(activity)
+        self.build.relate("wasAssociatedWith", activity, person, parted=record.role, role=record.role, plan=plan)
+        if activity == self.run.uuid:
+            self.build.relate("actedOnBehalfOf", self._job(source.attempt), person)
+
+    def _fact(self, source: records.Source, record: records.Fact) -> None:
+        if record.scope == "capture":
+            self.costs[record.name][source.rank] = float(record.text)
+            return
+        if record.scope == "package":
+            self.packages.setdefault(record.name, record.text)
+            return
+        if record.scope == "run":
+            about = self.run.uuid
+            self.facts.setdefault(record.name, record.text)
+            if record.name == "scheduler.job_id":
+                self.build.row(self._job(source.attempt))["identifier"] = record.text
+        else:
+            about = rank_uuid(self.run, source.attempt, source.rank)
+        uuid = identity.local(self.run.uuid, "value", about, "AttributeValue", record.name, record.type, record.text)
+        self.build.node("AttributeValue", uuid, source.rank, label=record.name, value=record.text, value_type=record.type,
+                        attempt=source.attempt)  # fmt: skip
+        self.build.relate("hasAttribute", about, uuid)
+        self.build.relate("valueOf", uuid, self._named("Attribute", record.name))
+
+    def _opened(self, source: records.Source, sequence: int, record: records.Opened) -> None:
+        activity = self._activity(source, sequence)
+        if record.task:
+            task = self._named("LearningTask", record.task)
+            if self.build.class_of(activity) in vocabulary.below("LearningStageExecution"):
+                self.build.relate("achieves", activity, task)
+        if record.algorithm:
+            algorithm = self._named("Algorithm", record.algorithm)
+            if self.build.class_of(activity) in vocabulary.below("LearningStageExecution"):
+                self.build.relate("realizes", activity, algorithm)
+
+    def _plan_of(self, activity: str) -> str | None:
+        cls = self.build.class_of(activity)
+        plan = vocabulary.PLAN_OF.get(cls or "")
+        if plan is None:
+            return None
+        row = self.build.row(activity)
+        if activity == self.run.uuid:
+            return self._named(plan, self.run.name)
+        name = row.get("section_kind") or row["label"]
+        return self._named(plan, name, self.run.name)
+
+    def _plans(self) -> None:
+        """Put the plan beside every activity that has one, and the plans into the experiment and its study."""
+        experiment = self._plan_of(self.run.uuid)
+        assert experiment is not None
+        jobs: set[str] = set()
+        for (source, _), part in list(self.activities.parts.items()):
+            plan = self._plan_of(part.uuid)
+            if plan is None:
+                continue
+            job = self._job(source.attempt)
+            jobs.add(job)
+            self.build.relate("wasAssociatedWith", part.uuid, job, plan=plan)
+            around = self._plan_of(part.parent.uuid) if part.parent else None
+            if around and around != plan:
+                self.build.relate("isPartOf", plan, around)
+        for source in self.activities.roots:
+            self.build.relate("wasAssociatedWith", self.run.uuid, self._job(source.attempt), plan=experiment)
+        if self.run.study:
+            self.build.relate("hadMember", self._named("Study", self.run.study), experiment)
+
+    def _code(self) -> None:
+        """Say which code ran, which packages it needed, and which knobs it has."""
+        script = self.facts.get("code.script", "")
+        if not script:
+            return
+        version = self.facts.get("code.commit") or self.facts.get("code.script_sha256", "")
+        code = self.build.node(
+            "Implementation", identity.named(self.run.authority, "Implementation", script, version), label=script, version=version
+        )
+        for name, number in self.packages.items():
+            package = identity.named("python", "Software", name, number)
+            self.build.node("Software", package, label=name, version=number)
+            self.build.relate("requires", code, package)
+        for stage in {s for s in self.activities.stage_of.values()}:
+            self.build.relate("executes", stage, code)
+        for algorithm in self.build.uuids("Algorithm"):
+            self.build.relate("implements", code, algorithm)
+        for cls in ("LearningHyperparameter", "ModelHyperparameter"):
+            for knob in self.build.uuids(cls):
+                self.build.relate("hasHyperParameter", code, knob)
+
+    def describe(self) -> str:
+        """Return what was dropped, as JSON text."""
+        return json.dumps(self.dropped)
