@@ -1,0 +1,266 @@
+"""What every transport offers: the terms in which the ranks of a run agree and exchange bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from provml_hpc.errors import TransportError, UsageError
+
+Sink = Callable[[int, memoryview], None]
+"""Takes ``(rank, data)`` on the writer rank. The view is valid during the call only: its memory is used again."""
+
+ROUND_BYTES = 64 << 20
+"""Default cap, in bytes over all ranks, of what one round of a gather brings to the writer rank."""
+
+LARGEST_ROUND = 1 << 30
+"""Largest cap that is accepted: counts and displacements of one MPI call stay far below 2 GiB."""
+
+TROUBLE_BYTES = 400
+"""Longest text, in bytes of UTF-8, with which a rank tells the others what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one rank tells at the start of a flush point.
+
+    Parameters
+    ----------
+    size
+        Bytes that this rank gives to the `Transport.gather` that follows. A rank in trouble gives zero.
+    trouble
+        What is wrong with this rank, or nothing where it is well.
+    finishing
+        Whether this rank is at the end of its run and only takes part so that the others can flush.
+    stop_requested
+        Whether this rank was asked to stop.
+    requests
+        A small payload for the writer rank, normally empty. Only whether there is one travels with the report; where
+        any rank has one (`Agreement.has_requests`), all ranks call `Transport.exchange` with theirs.
+    """
+
+    size: int = 0
+    trouble: str | None = None
+    finishing: bool = False
+    stop_requested: bool = False
+    requests: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A rank that is not well, and why in its own words (cut to `TROUBLE_BYTES`)."""
+
+    rank: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What all ranks know after the first step of a flush point; equal on all of them but for `sizes`.
+
+    Parameters
+    ----------
+    largest
+        Largest size reported by a rank, in bytes. Where it is zero there is nothing to gather.
+    all_finishing, any_finishing
+        Whether all ranks, or any, are at the end of their run.
+    any_stop
+        Whether any rank was asked to stop.
+    has_requests
+        Whether any rank has a request, so that all must call `Transport.exchange`.
+    trouble
+        The ranks in trouble, lowest first.
+    sizes
+        Bytes of each rank, on the writer rank; empty on the others.
+    """
+
+    largest: int
+    all_finishing: bool
+    any_finishing: bool
+    any_stop: bool
+    has_requests: bool
+    trouble: tuple[Trouble, ...] = ()
+    sizes: tuple[int, ...] = ()
+
+    @property
+    def first_trouble(self) -> Trouble | None:
+        """The trouble of the lowest rank that has one."""
+        return self.trouble[0] if self.trouble else None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A rank that left the run early.
+
+    Parameters
+    ----------
+    rank
+        The rank that left.
+    reason
+        Why, in its own words.
+    time_ns
+        When, on its own clock: int64 nanoseconds since the epoch.
+    """
+
+    rank: int
+    reason: str
+    time_ns: int
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Moves bytes to the writer rank of a run, and lets its ranks agree.
+
+    The methods marked *Collective* are called by all ranks, in the same order, from one thread at a time. They wait
+    without spinning, and no rank waits for one that has left:
+
+    - A wait ends with `PeerLeftError` as soon as it is known that a rank left before it had its part in this step. A
+      step that the leaver had completed still completes on the others, so what all ranks agreed on before stays agreed.
+    - A wait ends with `TransportError` after ``deadline`` seconds, counted from the call; without a deadline it takes
+      as long as it takes.
+    - After either the transport is broken (`failure`): every later collective call raises the same at once. A rank
+      that gave up by itself (deadline, error of the MPI library, interrupt) has told the others, as with `leave`.
+    """
+
+    @property
+    def rank(self) -> int:
+        """Rank of this process."""
+
+    @property
+    def size(self) -> int:
+        """Number of ranks."""
+
+    @property
+    def writer(self) -> int:
+        """Rank that the bytes go to."""
+
+    @property
+    def failure(self) -> TransportError | None:
+        """What a collective call would raise now: the transport is broken, left or closed. Nothing while it works."""
+
+    def flush_point(self, report: Report, *, deadline: float | None = None) -> Agreement:
+        """Tell the state of this rank and learn that of all. *Collective*, the first step of a flush point."""
+
+    def gather(
+        self,
+        chunks: Sequence[memoryview],
+        sink: Sink | None,
+        agreement: Agreement,
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        """Bring the bytes of every rank to the writer rank, in rounds below the byte cap. *Collective*.
+
+        Parameters
+        ----------
+        chunks
+            The bytes of this rank, in order; together exactly as many as it reported. They must not change meanwhile.
+        sink
+            Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or one
+            larger than a round. Where all sizes are multiples of 8, so are those of the views.
+        agreement
+            What `flush_point` returned.
+        deadline
+            Seconds after which to give up.
+
+        Raises
+        ------
+        Exception
+            What the sink raised, on the writer rank alone and once no rank waits any more: the bytes still to come are
+            dropped. The others return normally, and are told by the `settle` that follows.
+        """
+
+    def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
+        """Bring few bytes of every rank to the writer rank, by rank; the others get an empty list. *Collective*."""
+
+    def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
+        """Give the writer rank's bytes to all ranks; what the others pass is ignored. *Collective*."""
+
+    def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
+        """Give the bytes of one rank to all ranks; what the others pass is ignored. *Collective*."""
+
+    def allgather(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
+        """Give few bytes of every rank to all ranks, ordered by rank. *Collective*, meant for the start of a run."""
+
+    def leave(self, reason: str) -> None:
+        """Leave early: tell the writer rank, which tells the others, and enter no collective call any more.
+
+        Not collective, does not wait for anybody and raises nothing. Where this rank is the writer, it tells all others
+        itself. A rank that stops because of somebody else's notice tells nothing, since the others know.
+        """
+
+    def notices(self) -> list[Notice]:
+        """Return what is known of ranks that left early, this one included, in the order in which it became known.
+
+        Not collective. On the writer rank it also relays what it finds.
+        """
+
+    def close(self, *, deadline: float | None = None) -> bool:
+        """End the transport and free what it holds. *Collective* on the normal path; raises nothing.
+
+        Returns
+        -------
+        bool
+            Whether all ranks ended here. Otherwise (one left early, or the deadline passed) the communicator is left
+            alone, not freed.
+        """
+
+
+def check_round_bytes(round_bytes: int) -> int:
+    """Return the cap of a round, cut to a multiple of 8 so that no round tears an aligned word.
+
+    Raises
+    ------
+    UsageError
+        Where it is no size that a round can have.
+    """
+    if not 8 <= round_bytes <= LARGEST_ROUND:
+        raise UsageError(
+            f"a round of {round_bytes} bytes is not possible: give from 8 bytes to {LARGEST_ROUND} (1 GiB)"
+        )
+    return round_bytes - round_bytes % 8
+
+
+def check_size(told: int, given: int) -> None:
+    """Hold a rank to the size that it reported, which the writer rank has planned with.
+
+    Raises
+    ------
+    TransportError
+        Where another number of bytes is given.
+    """
+    if told != given:
+        raise TransportError(
+            f"this rank reported {told} bytes and gives {given}: take the chunks of a flush point before its report, "
+            "and leave them alone until it is settled"
+        )
+
+
+def flatten(chunks: Sequence[memoryview]) -> list[memoryview]:
+    """Return the chunks that hold anything, as views of plain bytes."""
+    return [chunk.cast("B") for chunk in chunks if chunk.nbytes]
+
+
+def pieces(chunks: Sequence[memoryview], limit: int) -> Iterator[memoryview]:
+    """Yield the chunks in pieces of at most ``limit`` bytes, without a copy."""
+    for chunk in chunks:
+        for start in range(0, chunk.nbytes, limit):
+            yield chunk[start : start + limit]
+
+
+def cut(chunks: Sequence[memoryview], start: int, stop: int) -> memoryview:
+    """Return bytes ``start`` to ``stop`` of the chunks as one view, a copy only where it spans several of them."""
+    found = []
+    for chunk in chunks:
+        if start < chunk.nbytes and stop > 0:
+            found.append(chunk[max(start, 0) : stop])
+        start -= chunk.nbytes
+        stop -= chunk.nbytes
+    return found[0] if len(found) == 1 else memoryview(b"".join(found))
+
+
+def clip(text: str, limit: int) -> bytes:
+    """Return the text in UTF-8, cut to ``limit`` bytes at the end of a character."""
+    raw = text.encode("utf-8", "backslashreplace")
+    return raw if len(raw) <= limit else raw[:limit].decode("utf-8", "ignore").encode()

@@ -1,0 +1,130 @@
+"""The transport of a run of one process: the same steps, with nobody to wait for and no MPI."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from provml_hpc.errors import TransportError, UsageError
+from provml_hpc.transport.base import (
+    ROUND_BYTES,
+    TROUBLE_BYTES,
+    Agreement,
+    Notice,
+    Report,
+    Sink,
+    Trouble,
+    check_round_bytes,
+    check_size,
+    clip,
+    flatten,
+    pieces,
+)
+
+
+class Serial:
+    """A `Transport` of one rank.
+
+    Parameters
+    ----------
+    round_bytes
+        Largest view, in bytes, that a sink gets.
+    """
+
+    rank = 0
+    size = 1
+    writer = 0
+
+    def __init__(self, *, round_bytes: int = ROUND_BYTES) -> None:
+        self._round_bytes = check_round_bytes(round_bytes)
+        self._failure: TransportError | None = None
+        self._notices: list[Notice] = []
+        self._told = 0
+
+    def __repr__(self) -> str:
+        return "<Serial transport: one rank>"
+
+    @property
+    def failure(self) -> TransportError | None:
+        """What a collective call would raise now, as in `Transport.failure`."""
+        return self._failure
+
+    def flush_point(self, report: Report, *, deadline: float | None = None) -> Agreement:
+        """Return what this rank told, as in `Transport.flush_point`."""
+        self._check()
+        self._told = report.size
+        trouble: tuple[Trouble, ...] = ()
+        if report.trouble is not None:
+            trouble = (Trouble(0, clip(report.trouble, TROUBLE_BYTES).decode()),)
+        return Agreement(
+            largest=report.size,
+            all_finishing=report.finishing,
+            any_finishing=report.finishing,
+            any_stop=report.stop_requested,
+            has_requests=bool(report.requests),
+            trouble=trouble,
+            sizes=(report.size,),
+        )
+
+    def gather(
+        self,
+        chunks: Sequence[memoryview],
+        sink: Sink | None,
+        agreement: Agreement,
+        *,
+        deadline: float | None = None,
+    ) -> None:
+        """Give the bytes to the sink, as in `Transport.gather`."""
+        self._check()
+        flat = flatten(chunks)
+        try:
+            check_size(self._told, sum(chunk.nbytes for chunk in flat))
+        except TransportError as failure:
+            self._failure = failure
+            raise
+        if sink is not None:
+            for piece in pieces(flat, self._round_bytes):
+                sink(0, piece)
+
+    def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
+        """Return the payload alone, as in `Transport.exchange`."""
+        self._check()
+        return [bytes(payload)]
+
+    def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
+        """Return the payload, as in `Transport.settle`."""
+        self._check()
+        return bytes(payload)
+
+    def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
+        """Return the payload, as in `Transport.broadcast`."""
+        self._check()
+        if root != 0:
+            raise UsageError(f"there is no rank {root} to broadcast from: this run has rank 0 alone")
+        return bytes(payload)
+
+    def allgather(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
+        """Return the payload alone, as in `Transport.allgather`."""
+        self._check()
+        return [bytes(payload)]
+
+    def leave(self, reason: str) -> None:
+        """Enter no step any more, as in `Transport.leave`."""
+        if self._failure is None:
+            self._failure = TransportError(f"this rank left the run early ({reason}): start no further flush point")
+            self._notices.append(Notice(0, reason, time.time_ns()))
+
+    def notices(self) -> list[Notice]:
+        """Return the notice of this rank, if it left."""
+        return list(self._notices)
+
+    def close(self, *, deadline: float | None = None) -> bool:
+        """End the transport, as in `Transport.close`."""
+        if self._failure is not None:
+            return False
+        self._failure = TransportError("the transport is closed: start a new run")
+        return True
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise type(self._failure)(*self._failure.args)

@@ -1,0 +1,235 @@
+"""Steps that all ranks take together over MPI, without spinning and without waiting for one that has left.
+
+Every step is one or more non-blocking collectives that are polled, with sleeps that grow with the time already waited.
+Between two polls a rank looks for notices. A rank that leaves sends one to the writer rank, which relays it to all
+others when it next looks. A notice says how many steps its sender had completed: a rank that waits in one of those goes
+on (its end needs nothing more of the leaver), a rank in a later one gives up. So all ranks agree on the last step that
+counts, whatever message overtook another.
+
+Requests that were given up, their buffers and their communicator are kept to the end of the process: the MPI library
+may still write to them, and Open MPI refuses to free a communicator with collectives under way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from provml_hpc.errors import PeerLeftError, TransportError
+from provml_hpc.transport.base import Notice, clip
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+_TAG = 7  # of notices, the only messages from rank to rank on our communicator
+_NOTICE = struct.Struct("<iqq")  # rank, time, completed steps; then the reason
+_REASON_BYTES = 400  # so that a notice fits what every MPI sends without waiting for the receiver
+
+_POLLS = 20  # at once, before the first sleep: a step that all take together is over within them
+_SHORTEST, _LONGEST = 50e-6, 1e-3  # seconds of a sleep
+_SLEEP_SHARE = 1 / 8  # of the time waited so far: a late wake-up costs at most this share of the wait
+_EVER = 1 << 62  # a step that nobody completes
+_GRACE = 10.0  # seconds for a step that a leaver had completed: its last bytes may have died with it
+_FAREWELL = 5e-3  # seconds given to the MPI library to send off a notice
+
+# All that were not closed, with their requests and buffers. What breaks stays here for good.
+_OPEN: set[Steps] = set()
+
+
+class Steps:
+    """The steps of one run on a duplicate of the user's communicator. Its construction is *Collective*.
+
+    Parameters
+    ----------
+    comm
+        The user's communicator.
+    writer
+        Rank that relays notices.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, writer: int) -> None:
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        # Without the user's hints: one that rules out wildcards would rule out our probes.
+        self.comm = comm.Dup(MPI.INFO_NULL)
+        self.comm.Set_errhandler(MPI.ERRORS_RETURN)
+        self._rank, self._size, self._writer = comm.Get_rank(), comm.Get_size(), writer
+        self._pid = os.getpid()
+        self._status = MPI.Status()
+        self._completed = 0
+        self._under_way: list[MPI.Request] = []
+        self._farewells: list[MPI.Request] = []
+        self._notices: dict[int, tuple[Notice, int]] = {}
+        self._closed = False
+        self.failure: TransportError | None = None
+        _OPEN.add(self)
+
+    def take(self, what: str, until: float | None, *posts: Callable[[], MPI.Request]) -> None:
+        """Take one step: post its collectives and wait for them. *Collective*.
+
+        Parameters
+        ----------
+        what
+            The step, in words that fit "waiting for ..." and "... cannot complete".
+        until
+            Monotonic time in seconds at which to give up.
+        posts
+            Each starts a non-blocking collective on `comm`.
+        """
+        self.post(what, *posts)
+        self.finish(what, until)
+
+    def post(self, what: str, *posts: Callable[[], MPI.Request]) -> None:
+        """Start a step, which `finish` ends. *Collective*."""
+        self.check(what)
+        try:
+            for post in posts:
+                self._under_way.append(post())
+        except self._mpi.Exception as error:
+            self.give_up(_failed(error))
+
+    def finish(self, what: str, until: float | None) -> None:
+        """Wait for the step under way, asleep most of the time. *Collective*."""
+        step, started, polls = self._completed + 1, time.monotonic(), 0
+        patience: float | None = None
+        try:
+            while not self._mpi.Request.Testall(self._under_way):
+                self._listen()
+                self._heed(step, what)
+                polls += 1
+                if polls < _POLLS:
+                    continue
+                now = time.monotonic()
+                if until is not None and now >= until:
+                    raise TransportError(
+                        f"gave up waiting for {what}, since not all ranks came in time: "
+                        "see what keeps them, or give a longer deadline"
+                    )
+                if self._notices:
+                    patience = patience or now + _GRACE
+                    if now >= patience:
+                        self._heed(_EVER, what)
+                time.sleep(min(max((now - started) * _SLEEP_SHARE, _SHORTEST), _LONGEST))
+        except self._mpi.Exception as error:
+            self.give_up(_failed(error))
+        except TransportError as failure:
+            self.give_up(failure)
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
+            raise
+        self._under_way = []
+        self._completed = step
+
+    def check(self, what: str) -> None:
+        """Raise what keeps this rank from its next step, if anything does."""
+        if self.failure is not None:
+            raise type(self.failure)(*self.failure.args)
+        reason = self._out_of_reach()
+        if reason is None and self._under_way:
+            reason = "a step was interrupted before its end: start no further flush point"
+        if reason is not None:
+            self.give_up(TransportError(reason))
+        try:
+            self._listen()
+            self._heed(self._completed + 1, what)
+        except self._mpi.Exception as error:
+            self.give_up(_failed(error))
+        except PeerLeftError as failure:
+            self.give_up(failure)
+
+    def give_up(self, failure: TransportError) -> NoReturn:
+        """Break for good, tell those who would wait, and raise the failure."""
+        self.failure = failure
+        # Of a leaver all ranks are told by the writer rank. Of our own giving up they must hear from us.
+        self._abandon(None if isinstance(failure, PeerLeftError) else str(failure))
+        raise failure
+
+    def interrupted(self, by: BaseException) -> None:
+        """Break for good, since an interrupt came in the middle of a step."""
+        self.leave(f"interrupted by {type(by).__name__}")
+
+    def leave(self, reason: str) -> None:
+        """Enter no step any more, and tell those who would wait. Not collective."""
+        if self.failure is None:
+            self.failure = TransportError(f"this rank left the run early ({reason}): start no further flush point")
+            self._abandon(reason)
+
+    def notices(self) -> list[Notice]:
+        """Return what is known of ranks that left early, in the order in which it became known. Not collective."""
+        if not self._closed and self._out_of_reach() is None:
+            with contextlib.suppress(self._mpi.Exception):
+                self._listen()
+        return [notice for notice, _ in self._notices.values()]
+
+    def close(self, until: float | None) -> bool:
+        """Free the communicator once all ranks are here, and return whether that was so. *Collective*."""
+        if self.failure is not None:
+            return False
+        try:
+            # Nobody is gone before all are here: only the writer rank tells of a leaver, so it must outlast all steps.
+            self.take("the end of the run", until, self.comm.Ibarrier)
+            self.comm.Free()
+        except (TransportError, self._mpi.Exception):
+            return False
+        self._closed = True
+        _OPEN.discard(self)
+        self.failure = TransportError("the transport is closed: start a new run")
+        return True
+
+    def _out_of_reach(self) -> str | None:
+        """Return why MPI must not be called here, if so."""
+        if os.getpid() != self._pid:
+            return "a forked process has no part in its parent's run: record in the parent alone"
+        if self._mpi.Is_finalized():
+            return "MPI was finalised before the run ended: end the run before MPI.Finalize()"
+        return None
+
+    def _heed(self, step: int, what: str) -> None:
+        """Raise where a rank is known to have left before it completed the step."""
+        for notice, completed in self._notices.values():
+            if completed < step:
+                raise PeerLeftError(
+                    f"rank {notice.rank} left the run early ({notice.reason}), so {what} cannot complete: "
+                    "end the run, no rank can flush any more"
+                )
+
+    def _abandon(self, reason: str | None) -> None:
+        """Leave what is under way as it is, tell the reason, if any, to those who would wait, and send off relays."""
+        if self._out_of_reach() is not None:
+            return
+        with contextlib.suppress(self._mpi.Exception):
+            if reason is not None:
+                self._listen()
+                text, now = clip(reason, _REASON_BYTES), time.time_ns()
+                self._notices[self._rank] = Notice(self._rank, text.decode(), now), self._completed
+                self._tell(_NOTICE.pack(self._rank, now, self._completed) + text, self._rank)
+            until = time.monotonic() + _FAREWELL
+            while not self._mpi.Request.Testall(self._farewells) and time.monotonic() < until:
+                time.sleep(_SHORTEST)
+
+    def _listen(self) -> None:
+        """Take the notices that have come. The writer rank relays them."""
+        status = self._status
+        while self.comm.Iprobe(self._mpi.ANY_SOURCE, _TAG, status):
+            raw = bytearray(status.Get_count(self._mpi.BYTE))
+            self.comm.Recv([raw, self._mpi.BYTE], status.Get_source(), _TAG)
+            rank, time_ns, completed = _NOTICE.unpack_from(raw)
+            if rank not in self._notices:
+                self._notices[rank] = Notice(rank, raw[_NOTICE.size :].decode(), time_ns), completed
+                if self._rank == self._writer:
+                    self._tell(bytes(raw), rank)
+
+    def _tell(self, message: bytes, leaver: int) -> None:
+        """Send a notice on its way: the writer rank to all others, any other rank to the writer."""
+        for rank in range(self._size) if self._rank == self._writer else (self._writer,):
+            if rank not in (self._rank, leaver):
+                self._farewells.append(self.comm.Isend([message, self._mpi.BYTE], rank, _TAG))
+
+
+def _failed(error: Exception) -> TransportError:
+    return TransportError(f"the MPI library failed ({error}): end the run, no rank can flush any more")

@@ -1,0 +1,266 @@
+"""What every transport promises, as checks that run alike on one rank and on many, over MPI and without.
+
+Each check gets a function that makes the transport for a cap of a round, and is called by all its ranks at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+from provml_hpc.errors import TransportError, UsageError
+from provml_hpc.transport import Report, Transport, Trouble
+
+Make = Callable[[int], Transport]
+KIB = 1 << 10
+
+
+def _raises(error: type[BaseException], call: Callable[[], object]) -> BaseException:
+    try:
+        call()
+    except error as raised:
+        return raised
+    raise AssertionError(f"{error.__name__} was not raised")
+
+
+def _bytes_of(rank: int, size: int) -> bytes:
+    """Return bytes that say whose they are and where they stand."""
+    unit = bytes((rank * 59 + i * 7) % 251 for i in range(251))
+    return (unit * (size // len(unit) + 1))[:size]
+
+
+def _chunks(data: bytes, sizes: tuple[int, ...]) -> list[memoryview]:
+    ends = list(itertools.accumulate(sizes, initial=0))
+    return [memoryview(data)[start:stop] for start, stop in itertools.pairwise([*ends, len(data)])]
+
+
+def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_piece: int) -> list[bytes] | None:
+    agreement = transport.flush_point(Report(size=len(data)))
+    got: list[list[bytes]] = [[] for _ in range(transport.size)]
+
+    def sink(rank: int, piece: memoryview) -> None:
+        assert transport.rank == transport.writer
+        assert 0 < piece.nbytes <= largest_piece
+        assert piece.contiguous
+        got[rank].append(bytes(piece))
+
+    transport.gather(chunks, sink, agreement)
+    return [b"".join(part) for part in got] if transport.rank == transport.writer else None
+
+
+def the_ranks_are_told(make: Make) -> None:
+    transport = make(KIB)
+    assert isinstance(transport, Transport)
+    assert 0 <= transport.rank < transport.size
+    assert 0 <= transport.writer < transport.size
+    assert transport.failure is None
+    assert transport.notices() == []
+    assert transport.close()
+
+
+def all_ranks_agree(make: Make) -> None:
+    transport = make(KIB)
+    last, rank = transport.size - 1, transport.rank
+    agreement = transport.flush_point(Report(size=8 * rank, finishing=rank == 0, stop_requested=rank == last))
+    assert agreement.largest == 8 * last
+    assert agreement.any_finishing
+    assert agreement.all_finishing == (last == 0)
+    assert agreement.any_stop
+    assert not agreement.has_requests
+    assert agreement.trouble == ()
+    assert agreement.first_trouble is None
+    assert agreement.sizes == (tuple(range(0, 8 * last + 1, 8)) if rank == transport.writer else ())
+    agreement = transport.flush_point(Report(finishing=True, requests=b"?" if rank == last else b""))
+    assert (agreement.largest, agreement.any_stop) == (0, False)
+    assert agreement.all_finishing
+    assert agreement.has_requests
+    assert not transport.flush_point(Report()).any_finishing
+    assert transport.close()
+
+
+def trouble_reaches_all(make: Make) -> None:
+    transport = make(KIB)
+    last = transport.size - 1
+    text = {last: "no space left on “/scratch”"}.get(transport.rank)
+    agreement = transport.flush_point(Report(trouble=text))
+    assert agreement.trouble == (Trouble(last, "no space left on “/scratch”"),)
+    assert agreement.first_trouble == agreement.trouble[0]
+    agreement = transport.flush_point(Report(trouble="" if transport.rank == 0 else "é" * 5000))
+    assert agreement.first_trouble == Trouble(0, "")
+    assert [trouble.rank for trouble in agreement.trouble] == list(range(transport.size))
+    assert all(set(trouble.text) == {"é"} and len(trouble.text) < 500 for trouble in agreement.trouble[1:])
+    assert transport.flush_point(Report()).trouble == ()
+    assert transport.close()
+
+
+def uneven_bytes_arrive_whole(make: Make) -> None:
+    """100 KiB and more in rounds of 1 KiB, some ranks with nothing, one with nearly all, in chunks and not."""
+    spreads: list[Callable[[int], int]] = [
+        lambda rank: 100 * KIB // (rank + 1) + rank,
+        lambda rank: 0 if rank % 2 else 33_333,
+        lambda rank: 51_200 if rank == transport.size - 1 else 3,
+        lambda rank: 51_200 if rank == transport.writer else 0,
+        lambda rank: 0 if rank == transport.writer else 2048,
+        lambda rank: KIB,
+        lambda rank: 0,
+        lambda rank: 1,
+    ]
+    for cap in (KIB, 64 * KIB, 1 << 30):
+        transport = make(cap)
+        for spread, parts in itertools.product(spreads, [(), (0, 1, 1000, 0, 7)]):
+            data = _bytes_of(transport.rank, spread(transport.rank))
+            got = _flush(transport, data, _chunks(data, parts), cap)
+            if got is not None:
+                assert got == [_bytes_of(rank, spread(rank)) for rank in range(transport.size)]
+        assert transport.close()
+
+
+def words_are_not_torn(make: Make) -> None:
+    transport = make(1003)  # no multiple of 8
+    data = _bytes_of(transport.rank, 8 * (1000 + 11 * transport.rank))
+    lengths: list[int] = []
+    agreement = transport.flush_point(Report(size=len(data)))
+    transport.gather([memoryview(data)], lambda rank, piece: lengths.append(piece.nbytes), agreement)
+    assert all(length % 8 == 0 for length in lengths)
+    assert bool(lengths) == (transport.rank == transport.writer)
+    assert transport.close()
+
+
+def a_typed_chunk_counts_its_bytes(make: Make) -> None:
+    transport = make(KIB)
+    data = _bytes_of(transport.rank, 4096)
+    got = _flush(transport, data, [memoryview(bytearray(data)).cast("Q")], KIB)
+    assert got is None or got[-1] == _bytes_of(transport.size - 1, 4096)
+    assert transport.close()
+
+
+def a_failing_sink_keeps_nobody_waiting(make: Make) -> None:
+    transport = make(KIB)
+    writing = transport.rank == transport.writer
+    for fail_at in (1, 3):
+        calls = 0
+
+        def sink(rank: int, piece: memoryview) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == fail_at:  # noqa: B023 - used within this turn of the loop alone
+                raise OSError("the disk is full")
+
+        data = _bytes_of(transport.rank, 20 * KIB)
+        agreement = transport.flush_point(Report(size=len(data)))
+        if writing:
+            error = _raises(OSError, lambda: transport.gather([memoryview(data)], sink, agreement))  # noqa: B023
+            assert str(error) == "the disk is full"
+            assert calls == fail_at, "a sink that failed is not called again"
+        else:
+            transport.gather([memoryview(data)], sink, agreement)
+            assert calls == 0
+        assert transport.settle(b"the disk is full" if writing else b"") == b"the disk is full"
+        assert transport.failure is None
+    assert _flush(transport, b"12345678", [memoryview(b"12345678")], KIB) in (None, [b"12345678"] * transport.size)
+    assert transport.close()
+
+
+def small_bytes_travel_all_ways(make: Make) -> None:
+    transport = make(KIB)
+    rank, size = transport.rank, transport.size
+    for length in (0, 1, 247, 248, 249, 256, 257, 5000, 70_000):
+        whole = [_bytes_of(r, length) for r in range(size)]
+        mixed = [_bytes_of(r, length if r == size - 1 else r) for r in range(size)]
+        assert transport.exchange(whole[rank]) == (whole if rank == transport.writer else [])
+        assert transport.exchange(mixed[rank]) == (mixed if rank == transport.writer else [])
+        assert transport.settle(whole[rank]) == whole[transport.writer]
+        for root in range(size):
+            assert transport.broadcast(whole[rank] if rank == root else b"ignored", root) == whole[root]
+        assert transport.allgather(mixed[rank]) == mixed
+    _raises(UsageError, lambda: transport.broadcast(b"", size))
+    _raises(UsageError, lambda: transport.broadcast(b"", -1))
+    assert transport.close()
+
+
+def deadlines_do_not_end_what_goes_well(make: Make) -> None:
+    transport = make(KIB)
+    data = _bytes_of(transport.rank, 9000)
+    for deadline in (None, 60.0):
+        agreement = transport.flush_point(Report(size=len(data)), deadline=deadline)
+        transport.gather([memoryview(data)], lambda rank, piece: None, agreement, deadline=deadline)
+        transport.exchange(data, deadline=deadline)
+        assert transport.settle(b"x" * 1000, deadline=deadline) == b"x" * 1000
+        transport.allgather(data, deadline=deadline)
+    assert transport.close(deadline=60.0)
+
+
+def many_flush_points_stay_in_order(make: Make) -> None:
+    transport = make(KIB)
+    for turn in range(60):
+        data = _bytes_of(transport.rank + turn, (turn * 131) % 3000)
+        got = _flush(transport, data, [memoryview(data)], KIB)
+        assert got is None or got == [_bytes_of(rank + turn, len(data)) for rank in range(transport.size)]
+        assert transport.settle(str(turn).encode()) == str(turn).encode()
+    assert transport.close()
+
+
+def a_closed_transport_says_so(make: Make) -> None:
+    transport = make(KIB)
+    agreement = transport.flush_point(Report())
+    assert transport.close()
+    assert not transport.close()
+    assert type(transport.failure) is TransportError
+    calls: list[Callable[[], object]] = [
+        lambda: transport.flush_point(Report()),
+        lambda: transport.gather([], None, agreement),
+        lambda: transport.exchange(b""),
+        transport.settle,
+        lambda: transport.broadcast(b"", 0),
+        lambda: transport.allgather(b""),
+    ]
+    for call in calls:
+        _raises(TransportError, call)
+    transport.leave("too late to matter")
+    assert transport.notices() == []
+
+
+def sizes_are_held_to(make: Make) -> None:
+    """All ranks give other bytes than they told: all fail, and none waits."""
+    transport = make(KIB)
+    agreement = transport.flush_point(Report(size=16))
+    _raises(TransportError, lambda: transport.gather([memoryview(b"12345678")], lambda rank, piece: None, agreement))
+    _raises(TransportError, transport.settle)
+    assert not transport.close()
+
+
+def a_leaver_enters_nothing_more(make: Make) -> None:
+    transport = make(KIB)
+    transport.flush_point(Report())
+    transport.leave("ValueError: all leave at once")
+    transport.leave("once is enough")
+    told = {notice.rank: notice.reason for notice in transport.notices()}
+    assert told[transport.rank] == "ValueError: all leave at once"
+    _raises(TransportError, lambda: transport.flush_point(Report()))
+    assert not transport.close()
+
+
+def caps_out_of_range_are_refused(make: Make) -> None:
+    for cap in (-1, 0, 7, (1 << 30) + 1):
+        _raises(UsageError, lambda: make(cap))  # noqa: B023 - called at once
+
+
+CHECKS: dict[str, Callable[[Make], None]] = {
+    check.__name__: check
+    for check in (
+        the_ranks_are_told,
+        all_ranks_agree,
+        trouble_reaches_all,
+        uneven_bytes_arrive_whole,
+        words_are_not_torn,
+        a_typed_chunk_counts_its_bytes,
+        a_failing_sink_keeps_nobody_waiting,
+        small_bytes_travel_all_ways,
+        deadlines_do_not_end_what_goes_well,
+        many_flush_points_stay_in_order,
+        a_closed_transport_says_so,
+        sizes_are_held_to,
+        a_leaver_enters_nothing_more,
+        caps_out_of_range_are_refused,
+    )
+}

@@ -1,0 +1,96 @@
+"""One kind of trouble on several ranks, named by the first argument. Each rank writes down what became of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+from provml_hpc.errors import TransportError
+from provml_hpc.transport import Report, choose
+
+world = MPI.COMM_WORLD
+rank, last = world.rank, world.size - 1
+transport = choose(world, round_bytes=1024)
+told: dict[str, Any] = {}
+
+
+def outcome(call: Callable[[], object]) -> str:
+    try:
+        call()
+    except TransportError as error:
+        return f"{type(error).__name__}: {error}"
+    return "done"
+
+
+def deadline() -> None:
+    """The last rank comes after the others gave up."""
+    if rank == last:
+        world.recv(source=0)
+    told["first"] = outcome(lambda: transport.flush_point(Report(), deadline=0.3))
+    told["second"] = outcome(transport.settle)
+    if rank == 0:
+        world.send(None, last)
+
+
+def close_deadline() -> None:
+    """The last rank never closes."""
+    transport.flush_point(Report())
+    if rank != last:
+        told["closed"] = transport.close(deadline=0.3)
+
+
+def idle() -> None:
+    """The last rank keeps the others waiting, who measure what it costs them."""
+    transport.flush_point(Report())
+    world.Barrier()
+    if rank == last:
+        time.sleep(2)
+    wall, cpu = time.perf_counter(), time.process_time()
+    transport.flush_point(Report())
+    told["wall"], told["cpu"] = time.perf_counter() - wall, time.process_time() - cpu
+
+
+def finalized() -> None:
+    """The user finalises MPI before the end of the run."""
+    transport.flush_point(Report())
+    MPI.Finalize()
+    told["first"] = outcome(lambda: transport.flush_point(Report()))
+    told["second"] = outcome(transport.settle)
+    transport.leave("too late")
+    told["notices"] = len(transport.notices())
+    told["closed"] = transport.close()
+
+
+def forked() -> None:
+    """A forked child must not talk in its parent's name."""
+    child = os.fork()
+    if child == 0:
+        said = outcome(lambda: transport.flush_point(Report()))
+        transport.leave("not mine to leave")
+        said += f" {len(transport.notices())} {transport.close()}"
+        Path(f"child.{rank}").write_text(said)
+        os._exit(0)
+    os.waitpid(child, 0)
+    told["child"] = Path(f"child.{rank}").read_text()
+    told["first"] = outcome(lambda: transport.flush_point(Report()))
+    told["notices"] = len(transport.notices())
+    told["closed"] = transport.close()
+
+
+def wrong_size() -> None:
+    """One rank gives more than it told."""
+    agreement = transport.flush_point(Report(size=8))
+    data = bytes(16 if rank == last else 8)
+    told["first"] = outcome(lambda: transport.gather([memoryview(data)], lambda source, piece: None, agreement))
+    told["second"] = outcome(transport.settle)
+
+
+globals()[sys.argv[1]]()
+Path(f"told.{rank}").write_text(json.dumps(told))
