@@ -1,0 +1,383 @@
+"""The file while the job runs: ``NAME.h5.partial``, an append-only log that readers may follow and no kill can spoil.
+
+Frames are stored as they came, undecoded, in one dataset of bytes, so that a flush point costs the writer no more than
+a raw append; readers, and the close, decode them. Three datasets, all numeric and uncompressed, exist before
+single-writer/multiple-reader (SWMR) mode starts, since text of variable length and partly filled compressed chunks do
+not survive a kill:
+
+- ``frames``: the bytes of all sources, batch after batch;
+- ``extents``: which bytes are whose, with their first and last sequence number and a checksum;
+- ``commits``: one row a flush point, with a checksum over itself and its extents. What no commit covers does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import h5py
+import numpy as np
+from h5py import h5s
+
+from provml_hpc.errors import OutputExistsError, StateError, StorageError
+from provml_hpc.records import Source
+from provml_hpc.storage.log_format import (
+    COMMIT,
+    DATASETS,
+    EXTENT,
+    LOG_VERSION,
+    OPTIONS,
+    brief,
+    commit_crc,
+    put_attributes,
+)
+from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.place import FORMAT_NAME, publish, scratch_of, sync_folder
+
+_CHUNK = 256 * 1024
+_GROWTH = 16 * _CHUNK  # The extent of `frames` grows in steps, so that most appends leave its header alone.
+_CHUNKS = {"frames": _CHUNK, "extents": 1024, "commits": 512}
+_COPY = 8 * 1024 * 1024
+_T = TypeVar("_T")
+
+
+class LogWriter:
+    """The one writer of a log; see :meth:`create` and :meth:`reopen`.
+
+    After any error of HDF5 or the operating system it is `broken`: it takes nothing more, and everything committed
+    before stays readable. Not safe for use by two threads at once.
+    """
+
+    def __init__(self, path: Path, file: Any) -> None:
+        self.path = path
+        self.broken: str | None = None
+        """What went wrong, or None."""
+        self._file = file
+        self._frames = file["frames"]
+        self._extents = file["extents"]
+        self._commits = file["commits"]
+        self._pending: list[tuple[int, ...]] = []
+        self._number = 0
+        self._end = 0
+        self._room = 0
+        self._extents_end = 0
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], meta: Mapping[str, str | int | float | bool | None]) -> LogWriter:
+        """Create the log of a new run under a name that must be free.
+
+        It is made under another name and takes its own only when it can be followed, so that no reader ever sees half
+        of it.
+
+        Parameters
+        ----------
+        path
+            Its name, ``NAME.h5.partial``.
+        meta
+            What is known of the run from the start; kept as root attributes. What is None is left out.
+
+        Raises
+        ------
+        OutputExistsError
+            There is a file of that name.
+        StorageError
+            It could not be written.
+        """
+        final = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        if os.path.lexists(final):
+            raise OutputExistsError(f"{final} exists already: recover or move it, or choose another output")
+        writer = cls._make(scratch_of(final), meta)
+        try:
+            publish(writer.path, final)
+        except BaseException:
+            temporary = writer.path
+            writer.close()
+            temporary.unlink(missing_ok=True)
+            raise
+        writer.path = final
+        return writer
+
+    @classmethod
+    def reopen(cls, path: str | os.PathLike[str]) -> LogWriter:
+        """Go on with the log of a run whose writer died, or closed it.
+
+        HDF5 refuses to write to a file whose writer was killed, and what it last said of the file's end may be older
+        than the data. So all that is committed is copied into a new log, which then takes the name of the old one. An
+        old log with damage is kept beside it.
+
+        Raises
+        ------
+        FileMissingError, FormatError
+            There is no such file, or it is not a log.
+        StorageError
+            The copy could not be written; the old log is as it was.
+        """
+        final = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        with LogReader(final) as old:
+            writer = cls._make(scratch_of(final), old.meta)
+            try:
+                writer._copy(old)
+                if old.damage:
+                    _keep(final)
+                writer.path.replace(final)
+            except BaseException as error:
+                temporary = writer.path
+                writer.close()
+                temporary.unlink(missing_ok=True)
+                if isinstance(error, OSError) and not isinstance(error, StorageError):
+                    raise StorageError(
+                        f"{final} could not be copied ({brief(error)}): make room, then try again"
+                    ) from error
+                raise
+        writer.path = final
+        sync_folder(final.parent)
+        return writer
+
+    @classmethod
+    def _make(cls, path: Path, meta: Mapping[str, str | int | float | bool | None]) -> LogWriter:
+        try:
+            file = h5py.File(path, "x", **OPTIONS)
+        except OSError as error:
+            if not isinstance(error, FileExistsError):
+                path.unlink(missing_ok=True)
+            raise StorageError(
+                f"{path} could not be made ({brief(error)}): check the folder's room and permissions"
+            ) from error
+        try:
+            put_attributes(file, {"format": FORMAT_NAME, "format_kind": "log", "format_version": LOG_VERSION, **meta})
+            for name, dtype in DATASETS.items():
+                file.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(_CHUNKS[name],), dtype=dtype)
+            file.swmr_mode = True
+            return cls(path, file)
+        except Exception as error:
+            _poison(file)
+            path.unlink(missing_ok=True)
+            raise StorageError(
+                f"{path} could not be made ({brief(error)}): check the folder's room and permissions"
+            ) from error
+
+    @property
+    def commits(self) -> int:
+        """How many commits there are."""
+        return self._number
+
+    @property
+    def size(self) -> int:
+        """How many bytes of frames were appended, committed or not."""
+        return self._end
+
+    def append(
+        self,
+        source: Source,
+        data: bytes | bytearray | memoryview,
+        first_seq: int,
+        last_seq: int,
+        crc32: int | None = None,
+    ) -> None:
+        """Append a batch of whole frames behind everything there is; it counts from the next commit on.
+
+        Parameters
+        ----------
+        source
+            Attempt, rank and lane of the rank that wrote them.
+        data
+            The frames, in the order of their sequence numbers.
+        first_seq, last_seq
+            Sequence numbers of the first and the last frame.
+        crc32
+            Their checksum, where it is known already.
+
+        Raises
+        ------
+        StateError
+            The log is closed or broken.
+        StorageError
+            It could not be written; the log is broken now.
+        """
+        self._check()
+        size = len(data) if isinstance(data, (bytes, bytearray)) else data.nbytes
+        if size == 0:
+            return
+        offset = self._end
+        # Where a failed append got to does not matter: the log is broken then, and reopen() copies what is committed.
+        self._guard(self._write_frames, data, size)
+        crc = zlib.crc32(data) if crc32 is None else crc32
+        self._pending.append((self._number + 1, *source, 0, first_seq, last_seq, offset, size, crc, 0))
+
+    def commit(self, time_ns: int, *, flags: int = 0, durable: bool = True) -> int:
+        """Make everything appended count, and return the number of the commit.
+
+        Data is flushed before the one row that makes it count, and the row after it, so that a kill between the two
+        leaves the last commit as it was.
+
+        Parameters
+        ----------
+        time_ns
+            int64 nanoseconds since the epoch.
+        flags
+            Free for the caller; kept as they are.
+        durable
+            Wait until the disk has it, so that it survives the loss of the machine and not only of the process.
+        """
+        self._check()
+        try:
+            self._guard(self._write_commit, time_ns, flags, durable)
+        except BaseException as error:
+            if not self.broken:
+                # An interrupt: whether the row is there is unknown, so no other row may be written in its place.
+                self._break(f"interrupted by {type(error).__name__}")
+            raise
+        return self._number
+
+    def close(self) -> None:
+        """Close the file; what was appended since the last commit is dropped. May be called twice."""
+        if self._file is None:
+            return
+        file, self._file = self._file, None
+        try:
+            file.flush()
+        except Exception as error:
+            self.broken = self.broken or brief(error)
+            _poison(file)
+            return
+        try:
+            file.close()
+        except Exception as error:
+            self.broken = self.broken or brief(error)
+            _poison(file)
+
+    def __enter__(self) -> LogWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = f"broken: {self.broken}" if self.broken else "closed" if self._file is None else "open"
+        return f"<LogWriter {str(self.path)!r}, {self._number} commits, {self._end} bytes, {state}>"
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StateError(
+                f"{self.path} takes nothing more since an error ({self.broken}): recover it from the journals"
+            )
+        if self._file is None:
+            raise StateError(f"{self.path} is closed: open it again with LogWriter.reopen")
+
+    def _guard(self, action: Callable[..., _T], *arguments: Any) -> _T:
+        try:
+            return action(*arguments)
+        except Exception as error:
+            self._break(brief(error))
+            raise StorageError(
+                f"{self.path} could not be written ({self.broken}): what was committed is safe; make room and recover"
+            ) from error
+
+    def _break(self, reason: str) -> None:
+        self.broken = reason
+        file, self._file = self._file, None
+        _poison(file)  # Before the datasets are let go: that would make HDF5 write once more.
+        self._frames = self._extents = self._commits = None
+
+    def _write_frames(self, data: bytes | bytearray | memoryview, size: int) -> None:
+        end = self._end + size
+        if end > self._room:
+            room = -(-max(end, self._room + min(self._room, _GROWTH)) // _CHUNK) * _CHUNK
+            self._frames.id.set_extent((room,))
+            self._room = room
+        _write(self._frames, self._end, np.frombuffer(data, np.uint8))
+        self._end = end
+
+    def _write_commit(self, time_ns: int, flags: int, durable: bool) -> None:
+        rows = np.array(self._pending, EXTENT)
+        extents_end = self._extents_end + len(rows)
+        if len(rows):
+            self._extents.id.set_extent((extents_end,))
+            _write(self._extents, self._extents_end, rows)
+            self._frames.id.flush()
+            self._extents.id.flush()
+            if durable:
+                self._sync()
+        row = np.array([(self._number + 1, time_ns, self._end, extents_end, flags, 0)], COMMIT)
+        row["crc32"] = commit_crc(row, rows)
+        self._commits.id.set_extent((self._number + 1,))
+        _write(self._commits, self._number, row)
+        self._commits.id.flush()
+        if durable:
+            self._sync()
+        self._number += 1
+        self._extents_end = extents_end
+        self._pending.clear()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.id.get_vfd_handle())
+
+    def _copy(self, old: LogReader) -> None:
+        commits, extents = old.commits, old.extents
+        end = int(commits["frames_end"][-1]) if len(commits) else 0
+
+        def copy() -> None:
+            for start in range(0, end, _COPY):
+                block = old.read(start, min(end, start + _COPY) - start)
+                self._write_frames(block.data, len(block))
+            self._extents.id.set_extent((len(extents),))
+            _write(self._extents, 0, extents)
+            self._frames.id.flush()
+            self._extents.id.flush()
+            self._sync()
+            self._commits.id.set_extent((len(commits),))
+            _write(self._commits, 0, commits)
+            self._commits.id.flush()
+            self._sync()
+
+        self._guard(copy)
+        self._number, self._extents_end = len(commits), len(extents)
+
+
+def _write(dataset: Any, start: int, values: np.ndarray[Any, Any]) -> None:
+    # The low-level call: a tenth of the cost of h5py's indexing for small batches.
+    space = dataset.id.get_space()
+    space.select_hyperslab((start,), (len(values),))
+    dataset.id.write(h5s.create_simple((len(values),)), space, values)
+
+
+def _keep(path: Path) -> None:
+    """Keep a damaged log under a further name, since its copy will take its own."""
+    for number in range(1, 1000):
+        with contextlib.suppress(FileExistsError):
+            os.link(path, path.with_name(f"{path.name}.damaged-{number}"))
+            return
+
+
+def _poison(file: Any) -> None:
+    """Close a file that HDF5 failed to write, so that neither the close nor the end of the process touches it again.
+
+    After a full disk, HDF5 fails at the close as well, keeps the file open, tries again when the process ends, and dies
+    by a segmentation fault there. So its descriptor is turned to an unnamed scratch file first: what is on disk stays
+    as the last good write left it, which SWMR keeps readable, and the rest goes to where it does no harm.
+    """
+    with contextlib.suppress(Exception):
+        descriptor = file.id.get_vfd_handle()
+        scratch = _scratch()
+        try:
+            os.dup2(scratch, descriptor, inheritable=False)
+        finally:
+            os.close(scratch)
+    with contextlib.suppress(Exception):
+        file.close()
+
+
+def _scratch() -> int:
+    # Memory takes the last writes and lets HDF5 close the file. Under a limit on file sizes that fails like the file
+    # did; then they go nowhere, which leaves a descriptor open, but still nothing to be written at the end.
+    if hasattr(os, "memfd_create") and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
+        return os.memfd_create("provml-poisoned")
+    return os.open(os.devnull, os.O_RDWR)
