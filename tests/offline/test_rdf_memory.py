@@ -42,7 +42,7 @@ elif kind == "samples":
             "step": number, "time_ns": number, "loss": number.astype(float)}
     samples.append(SampleTable("loss", 0, ("loss",), rows, read))
 graph = Graph(RunInfo("3f0d2a44-1111-4222-8333-0123456789ab", "n", "learning"), {"Dataset": table}, relations, samples)
-few = Graph(graph.run, graph.nodes, {}, [])
+few = Graph(graph.run, {}, {}, [])
 convert([few], Counted(), format, samples=True)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 out = Counted()
@@ -57,11 +57,11 @@ print(json.dumps({"written": out.size, "grown": (after - before) * 1024}))
     [
         ("spread", "nquads", 1_000_000),
         ("hub", "nquads", 300_000),
-        ("qualified", "nquads", 100_000),
+        ("qualified", "nquads", 200_000),
         ("samples", "nquads", 100_000),
-        ("spread", "turtle", 300_000),
-        ("spread", "trig", 300_000),
-        ("hub", "jsonld", 100_000),
+        ("spread", "turtle", 500_000),
+        ("spread", "trig", 500_000),
+        ("hub", "jsonld", 200_000),
     ],
 )
 def test_memory_does_not_grow_with_the_text(kind: str, format: str, rows: int) -> None:
@@ -71,6 +71,7 @@ def test_memory_does_not_grow_with_the_text(kind: str, format: str, rows: int) -
         capture_output=True, check=True, timeout=200, text=True,
     )  # fmt: skip
     found = json.loads(done.stdout)
-    # What may grow is a few numbers a row; a statement is some 180 bytes of text and several times that as objects.
-    assert found["written"] > 40 * rows
-    assert found["grown"] < 60 * rows + 30 * 2**20
+    # What may grow is a few numbers a row and the piece at hand. A statement is some 180 bytes of N-Quads, so that
+    # holding the text would take twice what is allowed, or more.
+    assert found["written"] > 30 * rows
+    assert found["grown"] < 60 * rows + 40 * 2**20

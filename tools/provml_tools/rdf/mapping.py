@@ -22,7 +22,7 @@ from provml_tools.rdf import terms, uuids
 from provml_tools.rdf.columns import SortedTable, Tails, field_tails
 from provml_tools.rdf.samples import sample_statements
 
-PIECE = 8192
+PIECE = 4096
 """How many rows are turned into text before it is handed on."""
 
 _HAD_ROLE = "prov:hadRole"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,12 +19,12 @@ from provml_hpc.errors import FormatError
 from provml_hpc.vocabulary import below, expand
 from provml_tools.rdf import terms, uuids
 
-ROWS = 4096
+ROWS = 2048
 
 
 def sample_statements(graph: Graph, nodes: Sequence[str], base: str, end: str) -> Iterator[str]:
     """Yield the statements of all samples of a graph; `end` is what closes a statement."""
-    series = _series(graph)
+    series = _Series(graph)
     for table in graph.samples:
         if not 0 <= table.activity < len(nodes):
             raise FormatError(f"The samples {table.name!r} belong to no activity. Try `provml recover` on the file.")
@@ -32,29 +33,36 @@ def sample_statements(graph: Graph, nodes: Sequence[str], base: str, end: str) -
             yield maker.rows(start, min(start + ROWS, table.count))
 
 
-def _series(graph: Graph) -> dict[tuple[int, str], int]:
-    """Return the id of the series of each (activity, measure)."""
-    labels: dict[int, str] = {}
-    for name in below("MetricSeries"):
-        if name in graph.nodes and "label" in graph.nodes[name].columns:
-            columns = graph.nodes[name].columns
-            labels.update(zip(np.asarray(columns["id"]).tolist(), columns["label"], strict=True))
-    found: dict[tuple[int, str], int] = {}
-    made = graph.relations.get("wasGeneratedBy")
-    if made is not None and len(made):
-        ends = (np.asarray(made.columns[name]).tolist() for name in ("subject", "object"))
-        for subject, activity in zip(*ends, strict=True):
-            if subject in labels:
-                found[activity, labels[subject]] = subject
-    return found
+class _Series:
+    """The series of a graph, by activity and measure."""
+
+    def __init__(self, graph: Graph) -> None:
+        rows: dict[int, dict[str, Any]] = {}
+        for name in below("MetricSeries"):
+            if name in graph.nodes:
+                rows.update((row["id"], row) for row in graph.nodes[name].rows())
+        self._found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+        made = graph.relations.get("wasGeneratedBy")
+        if made is not None and len(made):
+            ends = (np.asarray(made.columns[name]).tolist() for name in ("subject", "object"))
+            for subject, activity in zip(*ends, strict=True):
+                if subject in rows:
+                    self._found.setdefault((activity, rows[subject].get("label", "")), []).append(rows[subject])
+
+    def of(self, table: SampleTable, measure: str) -> int | None:
+        """Return the id of the series that a column belongs to, or None if there is none, or no telling which."""
+        found = self._found.get((table.activity, measure), [])
+        if len(found) > 1:
+            # One activity may log one measure alone and with others: two tables, two series.
+            key, value = ("path", table.path) if table.path else ("row_count", table.count)
+            found = [row for row in found if row.get(key) == value]
+        return found[0]["id"] if len(found) == 1 else None
 
 
 class _Samples:
     """The samples of one table."""
 
-    def __init__(
-        self, table: SampleTable, nodes: Sequence[str], base: str, end: str, series: dict[tuple[int, str], int]
-    ) -> None:
+    def __init__(self, table: SampleTable, nodes: Sequence[str], base: str, end: str, series: _Series) -> None:
         self._table = table
         self._nodes = nodes
         self._base = base
@@ -67,7 +75,7 @@ class _Samples:
         self._seeds: list[bytes] = []
         for measure in table.measures:
             constant = f"\0{types} <{expand('rdfs:label')}> {terms.literal(measure)}{end}"
-            at = series.get((table.activity, measure))
+            at = series.of(table, measure)
             if at is not None:
                 constant += f"\0 <{expand('dcterms:isPartOf')}> <{base}{nodes[at]}>{end}"
             self._constant.append(constant)
