@@ -1,7 +1,7 @@
 """The identity of records: from what is said of them to one uuid, the same in every job that says the same.
 
-The three kinds of identity are explained in ``docs/vocabulary.md``: Content (bytes), named things, and all else, which is known
-by its run and its place in it.
+The three kinds of identity are explained in ``docs/vocabulary.md``: Content (bytes), named things, and all else, which
+is known by its run and its place in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The bounded, crash-safe buffer of one thread of one rank: a mapped file that outlives its process.
 
-A call packs its frame behind the last one and then publishes the new length in one aligned store, so that whoever reads the file after a
-kill -9 finds whole frames only. After a commit the journal begins anew at its first frame: what it held is in the HDF5 file by then.
+A call packs its frame behind the last one and then publishes the new length in one aligned store, so that whoever
+reads the file after a kill -9 finds whole frames only. After a commit the journal begins anew at its first frame:
+what it held is in the HDF5 file by then.
 
 Layout of a journal file, little endian::
 
@@ -13,8 +14,9 @@ Layout of a journal file, little endian::
     64    the description: JSON text with the run's uuid, name, phase, study and output
     4096  frames
 
-One journal is a chain of *segments*. Samples go into the first only, whose size is the bound that the user set. Structure (everything but
-samples) goes on in further segments when the first is full. A record larger than a segment gets one of its own size.
+One journal is a chain of *segments*. Samples go into the first only, whose size is the bound that the user set.
+Structure (everything but samples) goes on in further segments when the first is full. A record larger than a segment
+gets one of its own size.
 """
 
 from __future__ import annotations
@@ -124,7 +126,9 @@ class Segment:
         if self.closed:
             return
         self.closed = True
-        with contextlib.suppress(BufferError):  # a recorder may still hold a view; the map then goes with the last of them
+        with contextlib.suppress(
+            BufferError
+        ):  # a recorder may still hold a view; the map then goes with the last of them
             self._words.release()
             self.view.release()
             self._map.close()
@@ -148,7 +152,9 @@ def safe_folder(folder: Path) -> Path:
     except OSError as error:
         raise StorageError(error.errno, f"{folder}: {error.strerror}; choose another place with journal=") from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise StorageError(errno.EPERM, f"{folder}: is a link or belongs to somebody else; remove it or choose another place")
+        raise StorageError(
+            errno.EPERM, f"{folder}: is a link or belongs to somebody else; remove it or choose another place"
+        )
     if status.st_mode & 0o077:
         folder.chmod(0o700)
     return folder
@@ -229,7 +235,9 @@ class Journal:
             try:
                 segment = self._open_segment(max(_FURTHER, FIRST + len(frame)))
             except OSError as error:
-                raise StorageError(error.errno, f"{self._folder}: no room to go on: {error.strerror}; free some, or flush more often") from error
+                raise StorageError(
+                    error.errno, f"{self._folder}: no room to go on: {error.strerror}; free some, or flush more often"
+                ) from error
             # From here to the next commit the first segment takes no more samples, so that frames stay in order.
             self.state[0] = self.first.size
             at = FIRST
@@ -243,8 +251,8 @@ class Journal:
     def write_sample(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> bool:
         """Append a sample the slow way, also in the part that the recorders leave free; False if there is no room.
 
-        As the free part shrinks, only every second, fourth, eighth ... step is taken, so that what is left of a long stretch
-        without a flush point is spread over it evenly and predictably.
+        As the free part shrinks, only every second, fourth, eighth ... step is taken, so that what is left of a long
+        stretch without a flush point is spread over it evenly and predictably.
         """
         first = self.first
         if len(self._segments) > 1:
@@ -261,7 +269,9 @@ class Journal:
             if step % (1 << level):
                 return False
         sequence = self.state[1]
-        struct.pack_into(f"<IIQqqQ{len(values)}d", first.view, at, size, layout, sequence, monotonic_ns(), step, section, *values)
+        struct.pack_into(
+            f"<IIQqqQ{len(values)}d", first.view, at, size, layout, sequence, monotonic_ns(), step, section, *values
+        )
         self.state[1] = sequence + 1
         first.words[1] = self.state[0] = at + size
         return True
@@ -348,7 +358,7 @@ class DeadSegment:
         return bool(zlib.crc32(self.data[FIRST : self.sealed]) == self.crc)
 
     def frames(self) -> tuple[memoryview, int, int, int]:
-        """Return the run of whole frames in unbroken sequence, its first and last sequence, and the bytes given up behind it."""
+        """Return the whole frames in unbroken sequence, their first and last sequence, and the bytes given up."""
         end = min(max(self.published, FIRST), len(self.data))
         view = memoryview(self.data)
         at, first, last = FIRST, 0, 0

@@ -9,19 +9,20 @@ nanoseconds since the epoch. `layout` 0 means a record, whose body is
 
     u16 kind | u16 numbers | u32 texts | numbers (8 bytes each) | texts (u32 length + UTF-8 each) | zeros
 
-and any other layout means a sample: ``i64 step | u64 section`` and one float64 for each measure of the :class:`Layout` record that
-has that number. A *source* is what one thread of one rank wrote in one attempt: (attempt, rank, lane). Its sequence counts from 1
-without gaps, and a reference from one record to another is the sequence of the record referred to, in lane 0 of the same rank.
+and any other layout means a sample: ``i64 step | u64 section`` and one float64 for each measure of the
+:class:`Layout` record that has that number. A *source* is what one thread of one rank wrote in one attempt: (attempt,
+rank, lane). Its sequence counts from 1 without gaps, and a reference from one record to another is the sequence of
+the record referred to, in lane 0 of the same rank.
 
-Schema evolution: append only. A new field gets a default and stands after the older ones of its sort; a reader fills up what an older
-writer did not know and passes over what a newer one added, kinds included.
+Schema evolution: append only. A new field gets a default and stands after the older ones of its sort; a reader fills
+up what an older writer did not know and passes over what a newer one added, kinds included.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 HEADER = struct.Struct("<IIQq")
 SAMPLE_HEAD = struct.Struct("<IIQqqQ")
@@ -95,20 +96,25 @@ class Layout(NamedTuple):
 
 
 class Named(NamedTuple):
-    """A value under a name: a hyperparameter, attribute or characteristic, of an activity or (if not 0) of an entity."""
+    """A value under a name: a hyperparameter, attribute or characteristic, of an activity or (if not 0) of an entity.
+
+    `used` is 1 for a value that the activity was given, 0 for one that was found out about it.
+    """
 
     code: int
     activity: int
     entity: int
+    used: int
     name: str
     type: str
     text: str
 
 
 class Declared(NamedTuple):
-    """Data or a model as this rank saw it; its sequence is its handle. `code` 0: whatever the run knows under that path.
+    """Data or a model as this rank saw it; its sequence is its handle.
 
-    `activity` is where it was said, and the one that made it where `generated` is 1. `collection` is 1 for what has members.
+    `code` 0 means whatever the run knows under that path. `activity` is where it was said, and the one that made it where `generated` is 1. `collection` is 1 for what has
+    members.
     """
 
     code: int
@@ -182,11 +188,15 @@ class Associated(NamedTuple):
 
 
 class Digested(NamedTuple):
-    """The digest of the file that looked like this; `state` is whole, sampled, changed, missing or failed."""
+    """The digest of the file that looked like this; `state` is whole, sampled, changed, missing or failed.
+
+    `content_size` counts the bytes that went into the digest, which for a directory are those of its files.
+    """
 
     inode: int
     modified_ns: int
     size: int
+    content_size: int
     state: str
     path: str
     algorithm: str
@@ -232,7 +242,7 @@ class Continued(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """This rank's part of the attempt is over."""
+    """The rank's part of the attempt is over."""
 
     outcome: str
     reason: str
@@ -240,8 +250,24 @@ class Ended(NamedTuple):
 
 
 Record = (
-    Started | Opened | Closed | Layout | Named | Declared | Settled | Used | Derived | Member | Evaluated | Associated
-    | Digested | Contained | Fact | Dropped | Continued | Ended
+    Started
+    | Opened
+    | Closed
+    | Layout
+    | Named
+    | Declared
+    | Settled
+    | Used
+    | Derived
+    | Member
+    | Evaluated
+    | Associated
+    | Digested
+    | Contained
+    | Fact
+    | Dropped
+    | Continued
+    | Ended
 )
 
 _KINDS: dict[int, type[Any]] = {
@@ -259,15 +285,15 @@ class _Schema(NamedTuple):
 
 
 def _schema(code: int, kind: type[Any]) -> _Schema:
-    names = list(kind.__annotations__.items())
-    numbers = tuple(i for i, (_, t) in enumerate(names) if t == "int")
-    texts = tuple(i for i, (_, t) in enumerate(names) if t == "str")
+    types = list(get_type_hints(kind).values())
+    numbers = tuple(i for i, t in enumerate(types) if t is int)
+    texts = tuple(i for i, t in enumerate(types) if t is str)
     return _Schema(code, numbers, texts, struct.Struct(f"<IIQqHHI{len(numbers)}q"))
 
 
 _SCHEMAS = {kind: _schema(code, kind) for code, kind in _KINDS.items()}
 _DEFAULTS: dict[type[Any], tuple[Any, ...]] = {
-    kind: tuple(0 if t == "int" else "" for t in kind.__annotations__.values()) for kind in _SCHEMAS
+    kind: tuple(t() for t in get_type_hints(kind).values()) for kind in _SCHEMAS
 }
 
 

@@ -24,7 +24,8 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
     frames
         The frames of all sources; they must stay readable as long as the samples are wanted.
     run
-        What is known of the run already. Its `details` are filled in: ``failures``, ``disagreements``, ``dropped``, ``cost``, ``ranks``.
+        What is known of the run already. Its `details` are filled in: ``failures``, ``disagreements``, ``dropped``,
+        ``cost``, ``ranks``.
     """
     streams = [read(frames, records.Source(*source)) for source in frames.sources()]
     streams = [stream for stream in streams if stream.records]

@@ -60,8 +60,9 @@ def attempt_uuid(run: RunInfo, attempt: int) -> str:
 class Activities:
     """The activities of a run, found from the openings of all ranks.
 
-    Shared activities are one by their place: the same parent, class, name, and key or k-th opening (sections: kind and index).
-    Ranks that opened one with other parameters than the lowest rank did are recorded apart, and listed in `disagreements`.
+    Shared activities are one by their place: the same parent, class, name, and key or k-th opening (sections: kind
+    and index). Ranks that opened one with other parameters than the lowest rank did are recorded apart, and listed in
+    `disagreements`.
     """
 
     def __init__(self, run: RunInfo, builder: Builder, streams: Iterable[Stream]) -> None:
@@ -102,9 +103,16 @@ class Activities:
                 place = identity.local(run, "own", source.attempt, source.rank, sequence)
             else:
                 place = identity.local(
-                    run, "shared", source.attempt, parent.place, record.code, record.name, record.section_kind,
-                    record.section_index, ["key", record.key] if record.key else ["opening", record.ordinal],
-                )  # fmt: skip
+                    run,
+                    "shared",
+                    source.attempt,
+                    parent.place,
+                    record.code,
+                    record.name,
+                    record.section_kind,
+                    record.section_index,
+                    ["key", record.key] if record.key else ["opening", record.ordinal],
+                )
                 self._signatures[place][record.signature].append(source.rank)
                 if not record.key:
                     what = (parent.place, record.code, "" if record.section_kind else record.name, record.section_kind)
@@ -148,9 +156,14 @@ class Activities:
                 root.close(at, record.outcome)
                 if record.outcome == records.FAILED:
                     self.failures.append(
-                        {"rank": stream.source.rank, "attempt": stream.source.attempt, "error": record.error,
-                         "reason": record.reason, "time_ns": at}
-                    )  # fmt: skip
+                        {
+                            "rank": stream.source.rank,
+                            "attempt": stream.source.attempt,
+                            "error": record.error,
+                            "reason": record.reason,
+                            "time_ns": at,
+                        }
+                    )
         self.failures.sort(key=lambda failure: failure["time_ns"])
 
     def _say(self) -> None:
@@ -205,7 +218,9 @@ class Activities:
             outcome = next((o for o in (records.FAILED, records.OPEN) if o in outcomes), records.COMPLETED)
             if all(p.end_ns for p in final):
                 times["end_ns"] = max(p.end_ns or p.start_ns for _, p in parts)
-        build.node(cls, run.uuid, label=run.name, phase=run.phase, run=run.uuid, outcome=outcome, attempt=latest, **times)
+        build.node(
+            cls, run.uuid, label=run.name, phase=run.phase, run=run.uuid, outcome=outcome, attempt=latest, **times
+        )
         by_attempt: dict[int, list[tuple[records.Source, Part]]] = {}
         for source, part in parts:
             build.node(cls, run.uuid, part.rank)
@@ -229,9 +244,16 @@ class Activities:
             uuid = identity.local(self.run.uuid, "part", whole, source.attempt, part.rank)
             times = {"end_ns": part.end_ns} if part.end_ns else {}
             build.node(
-                "RankExecution", uuid, part.rank, label=f"rank {part.rank}", rank=part.rank, start_ns=part.start_ns,
-                outcome=part.resolved, attempt=source.attempt, **times,
-            )  # fmt: skip
+                "RankExecution",
+                uuid,
+                part.rank,
+                label=f"rank {part.rank}",
+                rank=part.rank,
+                start_ns=part.start_ns,
+                outcome=part.resolved,
+                attempt=source.attempt,
+                **times,
+            )
             build.relate("isPartOf", uuid, whole)
             build.relate("wasAssociatedWith", uuid, rank_uuid(self.run, source.attempt, part.rank))
 

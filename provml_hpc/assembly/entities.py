@@ -14,7 +14,10 @@ from provml_hpc.assembly.graph import RunInfo
 
 
 class Look(NamedTuple):
-    """How a file looked: what tells one version of it from another. The device is left out, since nodes number it differently."""
+    """How a file looked: what tells one version of it from another.
+
+    The device is left out, since nodes number a shared one differently.
+    """
 
     path: str
     inode: int
@@ -30,8 +33,9 @@ class _Made(NamedTuple):
 class Entities:
     """The versions of a run.
 
-    What an activity generated is one version by (activity, path, k-th time), however many ranks say so. What was only read is one
-    version by how the file looked. Reading what the run itself generated, unchanged, is reading that version.
+    What an activity generated is one version by (activity, path, k-th time), however many ranks say so. What was only
+    read is one version by how the file looked. Reading what the run itself generated, unchanged, is reading that
+    version.
     """
 
     def __init__(self, run: RunInfo, builder: Builder, activities: Activities, streams: list[Stream]) -> None:
@@ -70,8 +74,12 @@ class Entities:
         return "model" if cls == "Model" else "data"
 
     def _node(self, uuid: str, cls: str, rank: int, attempt: int, record: records.Declared) -> None:
-        fields: dict[str, Any] = {"label": record.label, "path": record.path or record.identifier, "select": record.select,
-                                  "attempt": attempt}
+        fields: dict[str, Any] = {
+            "label": record.label,
+            "path": record.path or record.identifier,
+            "select": record.select,
+            "attempt": attempt,
+        }
         if record.modified_ns:
             fields |= {"size": record.size, "modified_ns": record.modified_ns}
         elif record.digest:
@@ -88,7 +96,9 @@ class Entities:
             activity = self.activities.part(source, record.activity).uuid
             family, name = self._family(record), record.path or record.label
             times[source, activity, family, name] += 1
-            uuid = identity.local(self.run.uuid, "generated", activity, family, name, times[source, activity, family, name])
+            uuid = identity.local(
+                self.run.uuid, "generated", activity, family, name, times[source, activity, family, name]
+            )
             settled = self._settled.get((source, sequence))
             if settled:
                 record = record._replace(inode=settled.inode, size=settled.size, modified_ns=settled.modified_ns)
@@ -117,7 +127,12 @@ class Entities:
                 later.append((source, sequence, at, record))
             else:
                 self.of[source, sequence] = self._seen(source, at, record)
-        for source, sequence, at, record in later:  # "whatever the run knows under that path": so it must be known by now
+        for (
+            source,
+            sequence,
+            at,
+            record,
+        ) in later:  # "whatever the run knows under that path": so it must be known by now
             look = Look(record.path, record.inode, record.size, record.modified_ns)
             made = self._before(self._made.get(look, []), at) or self._before(self._known.get(record.path, []), at)
             if made is None:
@@ -129,7 +144,7 @@ class Entities:
                 self.of[source, sequence] = made
 
     def _before(self, made: list[_Made], at: int, family: str | None = None) -> str | None:
-        """Return the latest version made before a time. Ranks' clocks may be apart by a little, so one made later will do."""
+        """Return the latest version made before a time, or, since ranks' clocks may be apart, the first after it."""
         fitting = [one for one in made if family is None or self._is(one.uuid, family)]
         earlier = [one for one in fitting if one.at <= at]
         return (earlier or fitting)[-1 if earlier else 0].uuid if fitting else None
@@ -149,8 +164,18 @@ class Entities:
         if record.collection and not record.modified_ns:
             uuid = identity.local(self.run.uuid, "collection", record.path or record.label)
         else:
-            uuid = identity.local(self.run.uuid, "seen", family, *look, record.select, record.store, record.identifier,
-                                  record.algorithm, record.digest, "" if record.path else record.label)  # fmt: skip
+            uuid = identity.local(
+                self.run.uuid,
+                "seen",
+                family,
+                *look,
+                record.select,
+                record.store,
+                record.identifier,
+                record.algorithm,
+                record.digest,
+                "" if record.path else record.label,
+            )
         have = self.builder.class_of(uuid)
         self._node(uuid, have or cls, source.rank, source.attempt, record)
         self._looks.setdefault(uuid, look)
@@ -188,7 +213,7 @@ class Entities:
             row = self.builder.row(uuid)
             for found in self._digests.get(look, ()):
                 if found.digest:
-                    self._same_bytes(uuid, found.algorithm, found.digest, found.size)
+                    self._same_bytes(uuid, found.algorithm, found.digest, found.content_size)
                 if row.get("digest_state") != "given":
                     row["digest_state"] = found.state
             for member in self._members.get(look._replace(size=0), ()):

@@ -35,7 +35,8 @@ class Split(NamedTuple):
     records: list[int]
     """Byte offsets of the records."""
     samples: Mapping[int, Words]
-    """For each layout its rows, shape (n, 5 + measures), still as 64-bit words: head, sequence, clock, step, section, values."""
+    """For each layout its rows, shape (n, 5 + measures), still as 64-bit words: head, sequence, clock, step, section,
+    values."""
 
 
 def _reached(words: Words, start: int) -> tuple[np.ndarray[Any, np.dtype[np.int64]], int]:
@@ -150,4 +151,6 @@ def read(frames: FrameSource, source: Source) -> Stream:
                 low, high = np.fmin(low, sums[layout][0]), np.fmax(high, sums[layout][1])
             sums[layout] = [low, high, values[-1].copy()]
     offset = start.clock_to_wall_ns
-    return Stream(source, start, first + offset, [(s, c + offset, r) for s, c, r in entries], counts, sums, last + offset)
+    return Stream(
+        source, start, first + offset, [(s, c + offset, r) for s, c, r in entries], counts, sums, last + offset
+    )

@@ -11,7 +11,8 @@ import numpy as np
 from provml_hpc import vocabulary
 
 ABSENT = -(2**63)
-"""What an integer, time or reference column holds where nothing was said (a text column: the empty text; a real one: NaN)."""
+"""What an integer, time or reference column holds where nothing was said. A text column has the empty text, a real
+one NaN."""
 
 VALUE_TYPES = ("absent", "text", "integer", "real", "boolean", "none", "json", "time")
 """The types that a field of type ``value`` can have; its table has the text in `name` and the type in `name_type`."""
@@ -20,7 +21,10 @@ Column = np.ndarray[Any, np.dtype[Any]] | list[str]
 
 
 def column_names(fields: Sequence[vocabulary.Field]) -> Iterator[tuple[str, str]]:
-    """Yield the name and the kind (``text``, ``integer``, ``real``, ``boolean``, ``type``) of each column that fields need."""
+    """Yield the name and the kind of each column that fields need.
+
+    The kinds are ``text``, ``integer``, ``real``, ``boolean`` and ``type`` (a name of `VALUE_TYPES`).
+    """
     for one in fields:
         if one.type == "value":
             yield one.name, "text"
@@ -50,8 +54,8 @@ class Table:
 class SampleTable:
     """The samples of one activity with the same measures, in order of rank, attempt and sequence.
 
-    `read(start, stop)` gives the columns ``rank``, ``attempt``, ``section`` (the id of the innermost open section, or ABSENT),
-    ``step``, ``time_ns`` (all int64) and one float64 column a measure, under the measure's own name.
+    `read(start, stop)` gives the columns ``rank``, ``attempt``, ``section`` (the id of the innermost open section, or
+    ABSENT), ``step``, ``time_ns`` (all int64) and one float64 column a measure, under the measure's own name.
     """
 
     name: str
@@ -89,8 +93,9 @@ class RunInfo:
 class Graph:
     """One run.
 
-    `nodes` has one table a class, with the columns ``id`` (int64, dense from 0 over all classes), ``uuid`` (text) and the class's fields.
-    `relations` has one table a relation, with ``subject`` and ``object`` (ids) and the relation's fields.
+    `nodes` has one table a class, with the columns ``id`` (int64, dense from 0 over all classes), ``uuid`` (text) and
+    the class's fields. `relations` has one table a relation, with ``subject`` and ``object`` (ids) and the relation's
+    fields.
     """
 
     run: RunInfo

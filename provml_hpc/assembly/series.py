@@ -72,7 +72,9 @@ class Series:
                 table, order = layouts[layout]
                 table.stretches.append(_Stretch(table.count, count, stream.source, number, layout, order))
                 table.count += count
-                stats = table.by_rank.setdefault(stream.source.rank, {name: [0.0, np.nan, np.nan, np.nan] for name in table.measures})
+                stats = table.by_rank.setdefault(
+                    stream.source.rank, {name: [0.0, np.nan, np.nan, np.nan] for name in table.measures}
+                )
                 for figures in stats.values():
                     figures[0] += count
         for layout, (low, high, last) in stream.summaries.items():
@@ -96,10 +98,17 @@ class Series:
                 for rank, (n, low, high, last) in by_rank.items()
             }
             self._builder.node(
-                "MetricSeries", uuid, label=name, count=int(figures[:, 0].sum()), minimum=float(np.fmin.reduce(figures[:, 1])),
-                maximum=float(np.fmax.reduce(figures[:, 2])), last=float(figures[0, 3]), by_rank=json.dumps(text),
-                first_row=0, row_count=table.count,
-            )  # fmt: skip
+                "MetricSeries",
+                uuid,
+                label=name,
+                count=int(figures[:, 0].sum()),
+                minimum=float(np.fmin.reduce(figures[:, 1])),
+                maximum=float(np.fmax.reduce(figures[:, 2])),
+                last=float(figures[0, 3]),
+                by_rank=json.dumps(text),
+                first_row=0,
+                row_count=table.count,
+            )
             measure = identity.named(self._run.authority, "EvaluationMeasure", name)
             self._builder.node("EvaluationMeasure", measure, label=name)
             self._builder.relate("valueOf", uuid, measure)
@@ -108,7 +117,13 @@ class Series:
     def tables(self, ids: dict[str, int]) -> list[SampleTable]:
         """Return the tables, now that every activity has its id."""
         return [
-            SampleTable(self._builder.row(table.activity)["label"], ids[table.activity], table.measures, table.count, self._reader(table, ids))
+            SampleTable(
+                self._builder.row(table.activity)["label"],
+                ids[table.activity],
+                table.measures,
+                table.count,
+                self._reader(table, ids),
+            )
             for table in self._tables.values()
         ]
 

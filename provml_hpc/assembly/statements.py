@@ -13,8 +13,11 @@ from provml_hpc.assembly.entities import Entities
 from provml_hpc.assembly.frames import Stream
 from provml_hpc.assembly.graph import RunInfo
 
-_KNOB = {"LearningHyperparameterValue": "LearningHyperparameter", "ModelHyperparameterValue": "ModelHyperparameter",
-         "AttributeValue": "Attribute"}
+_KNOB = {
+    "LearningHyperparameterValue": "LearningHyperparameter",
+    "ModelHyperparameterValue": "ModelHyperparameter",
+    "AttributeValue": "Attribute",
+}
 
 
 class Statements:
@@ -47,7 +50,12 @@ class Statements:
         attempt, rank, _ = stream.source
         job = self._job(attempt)
         uuid = self.build.node(
-            "Rank", rank_uuid(self.run, attempt, rank), label=f"rank {rank}", rank=rank, pid=stream.start.pid, attempt=attempt
+            "Rank",
+            rank_uuid(self.run, attempt, rank),
+            label=f"rank {rank}",
+            rank=rank,
+            pid=stream.start.pid,
+            attempt=attempt,
         )
         self.build.relate("actedOnBehalfOf", uuid, job)
         if stream.start.host:
@@ -78,13 +86,24 @@ class Statements:
             case records.Opened():
                 self._opened(source, sequence, record)
             case records.Dropped():
-                self.dropped.append({"rank": source.rank, "attempt": source.attempt, "reason": record.reason, "name": record.name,
-                                     "count": record.lost, "activity": self._activity(source, record.activity)})  # fmt: skip
+                self._dropped(source, record)
             case records.Continued():
                 other = self.build.node("WorkflowExecution", record.run, label=record.file, run=record.run)
                 self.build.relate("wasInformedBy", self.run.uuid, other)
             case _:
                 pass
+
+    def _dropped(self, source: records.Source, record: records.Dropped) -> None:
+        self.dropped.append(
+            {
+                "rank": source.rank,
+                "attempt": source.attempt,
+                "reason": record.reason,
+                "name": record.name,
+                "count": record.lost,
+                "activity": self._activity(source, record.activity),
+            }
+        )
 
     def _activity(self, source: records.Source, handle: int) -> str:
         return self.activities.part(source, handle).uuid
@@ -112,13 +131,18 @@ class Statements:
         entity = self._entity(source, record.entity)
         about = entity or activity
         uuid = identity.local(self.run.uuid, "value", about, cls, record.name, record.type, record.text)
-        self.build.node(cls, uuid, source.rank, label=record.name, value=record.text, value_type=record.type, attempt=source.attempt)
+        self.build.node(
+            cls, uuid, source.rank, label=record.name, value=record.text, value_type=record.type, attempt=source.attempt
+        )
         if cls == "DatasetCharacteristic":
             if entity:
                 self.build.relate_where_allowed("hasQuality", entity, uuid)
             return
         if cls == "AttributeValue":
-            self.build.relate("hasAttribute", about, uuid)
+            if record.used:
+                self.build.relate("used", activity, uuid, source.rank, time_ns=at)
+            else:
+                self.build.relate("hasAttribute", about, uuid)
             self.build.relate("valueOf", uuid, self._named("Attribute", record.name))
             return
         self.build.relate("specifiedBy", uuid, self._named(_KNOB[cls], record.name))
@@ -132,11 +156,22 @@ class Statements:
         activity = self._activity(source, record.activity)
         on, model = self._entity(source, record.on), self._entity(source, record.model)
         said = (activity, record.name, record.step, on or "", model or "")
-        self._times_said[source, *said] += 1
-        uuid = identity.local(self.run.uuid, "evaluation", *said, record.type, record.text, self._times_said[source, *said])
+        self._times_said[(source, *said)] += 1
+        uuid = identity.local(
+            self.run.uuid, "evaluation", *said, record.type, record.text, self._times_said[(source, *said)]
+        )
         step = {} if record.step == records.NO_STEP else {"step": record.step}
-        self.build.node("ModelEvaluation", uuid, source.rank, label=record.name, value=record.text, value_type=record.type,
-                        time_ns=at, attempt=source.attempt, **step)  # fmt: skip
+        self.build.node(
+            "ModelEvaluation",
+            uuid,
+            source.rank,
+            label=record.name,
+            value=record.text,
+            value_type=record.type,
+            time_ns=at,
+            attempt=source.attempt,
+            **step,
+        )
         row = self.build.row(uuid)
         row["time_ns"] = min(row["time_ns"], at)
         self.build.relate("wasGeneratedBy", uuid, activity, source.rank, time_ns=at)
@@ -158,7 +193,10 @@ class Statements:
     def _associated(self, source: records.Source, record: records.Associated) -> None:
         identifier = record.identifier or record.name
         person = self.build.node(
-            "Persona", identity.named(self.run.authority, "Persona", identifier), label=record.name, identifier=identifier
+            "Persona",
+            identity.named(self.run.authority, "Persona", identifier),
+            label=record.name,
+            identifier=identifier,
         )
         activity = self._activity(source, record.activity)
         plan = self._plan_of(activity)
@@ -181,8 +219,15 @@ class Statements:
         else:
             about = rank_uuid(self.run, source.attempt, source.rank)
         uuid = identity.local(self.run.uuid, "value", about, "AttributeValue", record.name, record.type, record.text)
-        self.build.node("AttributeValue", uuid, source.rank, label=record.name, value=record.text, value_type=record.type,
-                        attempt=source.attempt)  # fmt: skip
+        self.build.node(
+            "AttributeValue",
+            uuid,
+            source.rank,
+            label=record.name,
+            value=record.text,
+            value_type=record.type,
+            attempt=source.attempt,
+        )
         self.build.relate("hasAttribute", about, uuid)
         self.build.relate("valueOf", uuid, self._named("Attribute", record.name))
 
@@ -230,18 +275,23 @@ class Statements:
 
     def _code(self) -> None:
         """Say which code ran, which packages it needed, and which knobs it has."""
-        script = self.facts.get("code.script", "")
+        script = self.facts.get("command.script", "").rpartition("/")[2]
         if not script:
             return
-        version = self.facts.get("code.commit") or self.facts.get("code.script_sha256", "")
+        version = self.facts.get("code.commit", "")
+        if not version or self.facts.get("code.dirty") != "false" or self.facts.get("code.script_tracked") == "false":
+            version = f"{version}+sha256:{self.facts.get('command.script_sha256', 'unknown')}".lstrip("+")
         code = self.build.node(
-            "Implementation", identity.named(self.run.authority, "Implementation", script, version), label=script, version=version
+            "Implementation",
+            identity.named(self.run.authority, "Implementation", script, version),
+            label=script,
+            version=version,
         )
         for name, number in self.packages.items():
             package = identity.named("python", "Software", name, number)
             self.build.node("Software", package, label=name, version=number)
             self.build.relate("requires", code, package)
-        for stage in {s for s in self.activities.stage_of.values()}:
+        for stage in sorted(set(self.activities.stage_of.values())):
             self.build.relate("executes", stage, code)
         for algorithm in self.build.uuids("Algorithm"):
             self.build.relate("implements", code, algorithm)

@@ -1,0 +1,274 @@
+"""What an activity reads and makes: datasets, features, models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from provml_hpc import records
+from provml_hpc.capture import entity as entities
+from provml_hpc.capture.entity import Entity
+from provml_hpc.capture.node import Node, never_stops
+from provml_hpc.content import StatKey
+from provml_hpc.errors import UsageError
+from provml_hpc.values import clean_text
+
+
+class Data(Node):
+    """The part of an activity that names data; see :class:`~provml_hpc.capture.activity.Activity`."""
+
+    _last_model: Entity | None = None
+
+    @never_stops
+    def use(self, entity: Any) -> None:
+        """Say that this activity reads something: entities or paths, one or several, or a mapping from roles to them."""
+        for thing, role in entities.listed(entity):
+            self._write_use(self._resolve(thing), role)
+
+    @never_stops
+    def use_dataset(
+        self,
+        source: Any,
+        *,
+        role: str | None = None,
+        select: Any = None,
+        characteristics: Mapping[str, Any] | None = None,
+        digest: Any = None,
+        label: str | None = None,
+    ) -> Entity:
+        """Declare data and say that this activity reads it.
+
+        Parameters
+        ----------
+        source
+            A path of a file or directory, an address (``s3://...``), an array, or an entity.
+        role
+            What part it plays here: ``"training"``, ``"test"``.
+        select
+            The part of it that is meant, as text.
+        characteristics
+            Facts about it: samples, extent, variables.
+        digest
+            A digest that is known already (``"sha256:..."``), True for the digest of all bytes however large, False
+            for none.
+        label
+            What to call it; by default its path as given.
+        """
+        if isinstance(source, Entity):
+            made = self._resolve(source)
+        else:
+            cls = "LearningDataset" if self._session.meta["phase"] == "learning" else "Dataset"
+            made = self._declare(
+                cls, entities.look(source), select=select, digest=digest, whole=digest is True, label=label
+            )
+        self._characterise(made, characteristics)
+        self._write_use(made, role)
+        return made
+
+    @never_stops
+    def use_model(self, source: Any, *, role: str | None = None, label: str | None = None) -> Entity:
+        """Declare a model that is there already and say that this activity reads it."""
+        made = (
+            self._resolve(source)
+            if isinstance(source, Entity)
+            else self._declare("Model", entities.look(source), label=label)
+        )
+        self._write_use(made, role)
+        return made
+
+    @never_stops
+    def generate_dataset(
+        self,
+        path: Any,
+        *,
+        derived_from: Any = (),
+        member_of: Any = None,
+        characteristics: Mapping[str, Any] | None = None,
+        digest: Any = None,
+        label: str | None = None,
+    ) -> Entity:
+        """Say that this activity makes a dataset. Its file is looked at, and digested, when the activity ends.
+
+        Parameters
+        ----------
+        path
+            Where it is, or will be by the end of the activity; an array or a reference will do.
+        derived_from
+            What it was made from, as for ``use``; never guessed.
+        member_of
+            The dataset that it is a shard of: its path or name, the same on all ranks, or an entity.
+        characteristics, digest, label
+            As for :meth:`use_dataset`.
+        """
+        cls = "Dataset" if self._session.meta["phase"] == "curation" else "LearningDataset"
+        return self._generate(cls, path, derived_from, member_of, characteristics, digest, label)
+
+    @never_stops
+    def generate_features(
+        self,
+        path: Any,
+        *,
+        derived_from: Any = (),
+        member_of: Any = None,
+        characteristics: Mapping[str, Any] | None = None,
+        digest: Any = None,
+        label: str | None = None,
+    ) -> Entity:
+        """Say that this activity makes features (FeatureSetData); arguments as for :meth:`generate_dataset`."""
+        return self._generate("FeatureSetData", path, derived_from, member_of, characteristics, digest, label)
+
+    @never_stops
+    def log_model(
+        self,
+        path: Any,
+        *,
+        params: Mapping[str, Any] | None = None,
+        step: int | None = None,
+        derived_from: Any = (),
+        digest: Any = None,
+        label: str | None = None,
+    ) -> Entity:
+        """Say that this activity makes a model, or a checkpoint of one.
+
+        Its file is digested when the innermost open section ends, or the activity if none is open.
+
+        Checkpoints of one training are revisions, each of the one before, unless `derived_from` says where one comes
+        from.
+
+        Parameters
+        ----------
+        path
+            Where it is, or will be by the end of the section.
+        params
+            Model hyperparameters: layers, units.
+        step
+            The training step it was written at.
+        derived_from
+            The models or data it was made from.
+        digest, label
+            As for :meth:`use_dataset`.
+        """
+        sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
+        made = self._declare(
+            "Model", entities.look(path), generated=True, digest=digest, whole=digest is True, label=label, step=step
+        )
+        stage = self._stage()
+        assert isinstance(stage, Data)
+        if sources:
+            for source in sources:
+                self._session.write(records.Derived(made.handle, source.handle, 0))
+        elif stage._last_model is not None:
+            self._session.write(records.Derived(made.handle, stage._last_model.handle, 1))
+        stage._last_model = made
+        stage._write_named("ModelHyperparameterValue", made.handle, True, self._flatten(params, "params"))
+        return made
+
+    def _resolve(self, thing: Any, *, model: bool = False) -> Entity:
+        """Return the entity for a handle or a path; a path means the version that this run knows."""
+        if isinstance(thing, Entity):
+            if not thing.belongs_to(self._session):
+                if thing.path is None:
+                    raise UsageError(
+                        f"{thing!r} belongs to another run; declare it here with use_dataset() or use_model()"
+                    )
+                return self._resolve(thing.path, model=model)
+            return thing
+        found = entities.look(thing)
+        known = self._session.known.get(found.key.path) if found.key else None
+        if known is not None and (found.missing or known.key == found.key):
+            return known
+        if found.missing and not self._session.transport.size > 1:
+            raise UsageError(
+                f"{found.label}: {found.missing}; name a file that is there, or the entity that was returned for it"
+            )
+        if found.key is None:
+            return self._declare("LearningDataset" if self._session.meta["phase"] == "learning" else "Dataset", found)
+        return self._declare("Model" if model else "", found)
+
+    def _declare(
+        self,
+        cls: str,
+        found: entities.Named,
+        *,
+        generated: bool = False,
+        whole: bool = False,
+        digest: Any = None,
+        **fields: Any,
+    ) -> Entity:
+        session = self._session
+        target = self._innermost()
+        if found.missing and not generated and cls:  # a bare path may be another rank's file, seen before it got here
+            session.drop(
+                target._handle,
+                "missing file",
+                found.label,
+                f"{found.label}: {found.missing}; it is recorded without its content",
+            )
+        record = entities.declared(cls, target._handle, found, generated=generated, digest=digest, **fields)
+        handle = session.write(record)
+        made = Entity(session, handle, record.label, found.key, generated=generated, whole=whole)
+        if found.key is not None:
+            session.known[found.key.path] = made
+            if generated:
+                target._made.append(made)
+            elif not found.missing and digest is not False:
+                session.digester.want(found.key, whole=whole)
+        return made
+
+    def _use(self, use: Any) -> None:
+        try:
+            for thing, role in entities.listed(use):
+                self._write_use(self._resolve(thing), role)
+        except Exception as error:
+            self._session.drop(self._handle, "unrecordable", "use")
+            self._session.trouble(f"use: {error}", error)
+
+    def _write_use(self, thing: Entity, role: str | None) -> None:
+        if thing.handle:
+            self._session.write(records.Used(self._innermost()._handle, thing.handle, clean_text(role or "")))
+
+    def _characterise(self, made: Entity, characteristics: Mapping[str, Any] | None) -> None:
+        self._write_named(
+            "DatasetCharacteristic", made.handle, False, self._flatten(characteristics, "characteristics")
+        )
+
+    def _generate(
+        self,
+        cls: str,
+        path: Any,
+        derived_from: Any,
+        member_of: Any,
+        characteristics: Mapping[str, Any] | None,
+        digest: Any,
+        label: str | None,
+    ) -> Entity:
+        sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
+        found = entities.Named(path.label) if isinstance(path, Entity) and path.key is None else None
+        made = self._declare(
+            cls,
+            found or entities.look(path.path if isinstance(path, Entity) else path),
+            generated=True,
+            digest=digest,
+            whole=digest is True,
+            label=label,
+        )
+        for source in sources:
+            self._session.write(records.Derived(made.handle, source.handle, 0))
+        self._characterise(made, characteristics)
+        if member_of is not None:
+            whole = member_of if isinstance(member_of, Entity) else self._collection(cls, member_of)
+            self._session.write(records.Member(whole.handle, made.handle))
+        return made
+
+    def _collection(self, cls: str, name: Any) -> Entity:
+        """Return the dataset that ranks add shards to, by its path or name; it is nobody's product as a whole."""
+        found = entities.look(name)
+        path = found.key.path if found.key else found.label
+        if path not in self._session.collections:
+            key = StatKey(path, 0, 0, 0, 0, True)
+            record = entities.declared(cls, self._handle, found._replace(key=key), collection=True)
+            handle = self._session.write(record)
+            self._session.collections[path] = Entity(
+                self._session, handle, found.label, None, generated=False, whole=False
+            )
+        return self._session.collections[path]

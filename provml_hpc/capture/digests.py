@@ -1,0 +1,138 @@
+"""Which rank reads which file, so that a file is digested once and not once per rank.
+
+A declaration is local and costs one look at the file. The writer rank digests what it declares at once, and every
+rank what its own activities generated. All else waits for the next flush point, where the writer rank gives each file
+that nobody reads yet to one of the ranks that declared it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from provml_hpc import records
+from provml_hpc.content import Digest, Hasher, Member, StatKey, TreeDigest, digest_file
+from provml_hpc.content.worker import Result
+from provml_hpc.errors import ProvMLError
+from provml_hpc.values import clean_text
+
+SMALL = 1 << 18
+"""Up to so many bytes a file is digested at once, in well under a millisecond."""
+
+Wanted = tuple[StatKey, bool]
+_Id = tuple[str, int, int, int]
+
+
+def _id(key: StatKey) -> _Id:
+    return key.path, key.inode, key.size, key.mtime_ns  # nodes number a shared device differently
+
+
+class Digester:
+    """The digests that one rank wants, reads and writes down.
+
+    Parameters
+    ----------
+    write
+        Takes the records, from any thread.
+    writer
+        Whether this is the writer rank.
+    """
+
+    def __init__(self, write: Callable[[records.Record], object], *, writer: bool) -> None:
+        self._write = write
+        self._writer = writer
+        self._hasher = Hasher(self._deliver)
+        self._open: dict[_Id, Wanted] = {}
+        self._known: set[_Id] = set()
+
+    def want(self, key: StatKey, *, whole: bool = False, at_once: bool = False) -> None:
+        """Ask that somebody digests a file; `at_once` where no other rank can have declared it."""
+        if _id(key) in self._known:
+            return
+        self._known.add(_id(key))
+        if not (at_once or self._writer):
+            self._open[_id(key)] = key, whole
+        elif key.size <= SMALL and not key.is_directory:
+            # Reading it here takes less time than its owner needs to write over it.
+            try:
+                self._deliver(key, digest_file(key.path, expected=key))
+            except (OSError, ProvMLError) as error:
+                self._deliver(key, error)
+        else:
+            self._hasher.submit(key, whole)
+
+    def requests(self) -> bytes:
+        """Return what this rank wants and nobody reads yet; empty if nothing."""
+        if not self._open:
+            return b""
+        return json.dumps([[*key, whole] for key, whole in self._open.values()]).encode()
+
+    def assign(self, requests: list[bytes]) -> dict[int, list[int]]:
+        """On the writer rank: choose for each rank which of its requests it shall read, by their position."""
+        chosen: dict[int, list[int]] = {}
+        for rank, text in enumerate(requests):
+            for position, (path, device, inode, size, mtime, directory, _) in enumerate(
+                json.loads(text) if text else []
+            ):
+                one = _id(StatKey(path, device, inode, size, mtime, directory))
+                if one not in self._known:
+                    self._known.add(one)
+                    chosen.setdefault(rank, []).append(position)
+        return chosen
+
+    def accept(self, positions: list[int]) -> None:
+        """Take the answer to :meth:`requests`: read these, somebody else has the others."""
+        wanted = list(self._open.values())
+        self._open.clear()
+        for position in positions:
+            self._hasher.submit(*wanted[position])
+
+    def wait(self, seconds: float | None) -> bool:
+        """Wait until all that this rank reads is written down; False if the time was not enough."""
+        return self._hasher.wait(seconds)
+
+    def close(self, seconds: float) -> int:
+        """End the thread and return how many files were given up."""
+        return len(self._hasher.close(seconds))
+
+    def _deliver(self, key: StatKey, result: Result) -> None:
+        """Write down what came out of a file; called in the hasher's thread, or at once for a small one."""
+        if isinstance(result, TreeDigest):
+            for member in result.members:
+                self._write(_contained(key, member))
+            result = result.digest
+        if isinstance(result, Digest):
+            state = "changed" if result.changed else "sampled" if result.weak else "whole"
+            digest = "" if result.changed else result.hexdigest
+            self._write(_digested(key, state, result.size or 0, result.algorithm, digest))
+            return
+        state = "missing" if isinstance(result, FileNotFoundError) else "failed"
+        self._write(_digested(key, state, reason=str(result)))
+
+
+def _digested(
+    key: StatKey, state: str, content_size: int = 0, algorithm: str = "", digest: str = "", reason: str = ""
+) -> records.Digested:
+    return records.Digested(
+        inode=key.inode,
+        modified_ns=key.mtime_ns,
+        size=key.size,
+        content_size=content_size,
+        state=state,
+        path=clean_text(key.path),
+        algorithm=algorithm,
+        digest=digest,
+        reason=clean_text(reason),
+    )
+
+
+def _contained(key: StatKey, member: Member) -> records.Contained:
+    return records.Contained(
+        inode=key.inode,
+        modified_ns=key.mtime_ns,
+        size=member.digest.size or 0,
+        path=clean_text(key.path),
+        relative=clean_text(member.path),
+        algorithm=member.digest.algorithm,
+        digest="" if member.digest.changed else member.digest.hexdigest,
+    )

@@ -1,0 +1,74 @@
+"""Writes down where a run happens: each rank its own facts, one rank a node's, the writer rank the run's."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from provml_hpc import records
+from provml_hpc.capture.session import Session
+from provml_hpc.environment import Fact, Scope, collect
+from provml_hpc.environment.host import user_name
+from provml_hpc.errors import ProvMLError
+from provml_hpc.values import clean_text, normalise
+
+
+def _records(scope: str, facts: list[Fact]) -> Iterator[records.Fact]:
+    for fact in facts:
+        kind, text = normalise(fact.value, fact.name)
+        if fact.name.startswith("package."):
+            yield records.Fact("package", fact.name.removeprefix("package."), kind, text)
+            continue
+        yield records.Fact(scope, fact.name, kind, text)
+        if fact.comment:
+            yield records.Fact(scope, f"{fact.name}.comment", "text", fact.comment)
+
+
+def write(session: Session, persona: Any) -> None:
+    """Write the facts of this rank. *Collective*, since ranks of one node agree on who tells its facts."""
+    hosts = session.transport.allgather(socket.gethostname().encode())
+    scopes: list[Scope] = ["rank"]
+    if hosts.index(hosts[session.rank]) == session.rank:
+        scopes.append("node")
+    for scope in scopes:
+        for record in _records(scope, collect(scope)):
+            session.write(record)
+    if session.is_writer:
+        _write_persona(session, persona)
+        # Listing packages and comparing a repository with its index takes up to seconds, so it is done beside the
+        # training.
+        session.beside(lambda: _write_run(session), "provml-facts")
+
+
+def _write_run(session: Session) -> None:
+    for record in _records("run", collect("run")):
+        session.write_aside(record)
+
+
+def _write_persona(session: Session, persona: Any) -> None:
+    role, identifier = "", ""
+    if persona is None:
+        name = user_name()
+        identifier = f"{name}@{session.meta['authority']}"
+    elif isinstance(persona, dict):
+        name = str(persona.get("name", persona.get("identifier", "")))
+        identifier, role = str(persona.get("identifier", name)), str(persona.get("role", ""))
+    else:
+        name = identifier = str(persona)
+    session.write(records.Associated(0, clean_text(name), clean_text(identifier), clean_text(role)))
+
+
+def write_continued(session: Session, file: str | os.PathLike[str]) -> None:
+    """Say which run this one goes on from."""
+    if not session.is_writer:
+        return
+    from provml_hpc.storage.reader import open as open_file
+
+    try:
+        with open_file(file) as earlier:
+            session.write(records.Continued(earlier.run.uuid, clean_text(str(Path(file)))))
+    except (OSError, ProvMLError) as error:
+        session.trouble(f"continues={os.fspath(file)!r}: {error}", error)

@@ -1,0 +1,143 @@
+"""What every activity is on its rank: a node in the tree of what is open, with a handle in the journal."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from provml_hpc import records, vocabulary
+from provml_hpc.capture.entity import Entity
+from provml_hpc.capture.samples import SampleLog
+from provml_hpc.content import stat_key
+from provml_hpc.errors import ProvMLError
+from provml_hpc.values import UnrecordableError, clean_text, flatten
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from provml_hpc.capture.session import Session
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+SECTION = "LearningStageSectionExecution"
+
+
+def never_stops(method: _F) -> _F:
+    """Turn an error inside the capture, wrong arguments included, into the run's one warning; not in a strict run."""
+
+    @functools.wraps(method)
+    def guarded(self: Node, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self._session.drop(self._handle, "unrecordable", method.__name__)
+            self._session.trouble(f"{method.__name__}(): {error}", error)
+            return Entity(self._session, 0, "", None, generated=False, whole=False)
+
+    return cast("_F", guarded)
+
+
+class Node:
+    """The part of an activity that knows its place; see :class:`~provml_hpc.capture.activity.Activity`."""
+
+    def __init__(self, session: Session, cls: str, parent: Node | None, handle: int, *, own: bool, name: str) -> None:
+        self._session = session
+        self._class = cls
+        self._parent = parent
+        self._handle = handle
+        self._own = own
+        self._name = name
+        self._closed = False
+        self._open: list[Node] = []
+        self._ordinals: dict[tuple[Any, ...], int] = {}
+        self._made: list[Entity] = []
+        self._last_model: Entity | None = None
+        self._samples = SampleLog(session, self)
+
+    @property
+    def name(self) -> str:
+        """The name it was opened with."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<{self._class} {self._name!r}, {'closed' if self._closed else 'open'}, rank {self._session.rank}>"
+
+    def _innermost(self) -> Node:
+        """Return the innermost open section on this rank, which calls are credited to."""
+        node: Node = self
+        while True:
+            inner = next((a for a in reversed(node._open) if a._class == SECTION), None)
+            if inner is None:
+                return node
+            node = inner
+
+    def _stage(self) -> Node:
+        """Return the activity that this section is a section of, or the activity itself."""
+        node: Node = self
+        while node._class == SECTION and node._parent is not None:
+            node = node._parent
+        return node
+
+    def _end(self, outcome: str, reason: str = "") -> None:
+        if self._closed:
+            return
+        for inner in reversed(self._open):
+            inner._end(records.LEFT)
+        self._closed = True
+        self._settle()
+        if self._parent is not None:
+            if self in self._parent._open:
+                self._parent._open.remove(self)
+            self._session.write(records.Closed(self._handle, outcome, reason))
+            self._parent._samples.point()
+
+    def _settle(self) -> None:
+        """Look once more at what this activity made, and have it digested."""
+        for made in self._made:
+            if made.key is None:
+                continue
+            try:
+                key = stat_key(made.key.path)
+            except OSError:
+                self._session.write(records.Settled(made.handle, 0, 0, 0))
+                continue
+            self._session.write(records.Settled(made.handle, key.inode, key.size, key.mtime_ns))
+            made.key = key
+            self._session.digester.want(key, whole=made.whole, at_once=self._own)
+        self._made.clear()
+
+    def _write_named(self, cls: str, entity: int, used: bool, settings: list[tuple[str, str, str]]) -> None:
+        """Write values under names, of this activity or of an entity."""
+        code = vocabulary.CLASS[cls].code
+        for name, kind, text in settings:
+            self._session.write(records.Named(code, self._handle, entity, int(used), name, kind, text))
+
+    def _flatten(self, mapping: Any, call: str) -> list[tuple[str, str, str]]:
+        """Return (name, type, text) of a nested mapping; what cannot be recorded is counted and named once."""
+        if not mapping:
+            return []
+
+        def refuse(name: str, error: UnrecordableError) -> None:
+            self._session.drop(self._handle, "unrecordable", name)
+            self._session.trouble(f"{call}: {error}", error)
+
+        try:
+            return [(clean_text(name), kind, text) for name, kind, text in flatten(mapping, refuse=refuse)]
+        except ProvMLError as error:
+            refuse(call, cast("UnrecordableError", error))
+            return []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._end(records.COMPLETED)
+        elif kind is GeneratorExit:
+            self._end(records.LEFT)
+        else:
+            self._end(records.FAILED, f"{kind.__name__}: {error}"[:1000])

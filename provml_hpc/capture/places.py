@@ -1,0 +1,91 @@
+"""Where a rank's journal lies: beside the output, on the node, where the user says, or elsewhere if there is no room."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from provml_hpc.errors import StorageError, UsageError
+from provml_hpc.journal import Journal, safe_folder
+
+SHARED_MEMORY = Path("/dev/shm")
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
+SMALLEST = 64 << 10
+
+
+def parse_bytes(text: str | int) -> int:
+    """Return a number of bytes from text such as ``"64 MiB"``.
+
+    Raises
+    ------
+    UsageError
+        It is no size, or less than 64 KiB.
+
+    Examples
+    --------
+    >>> parse_bytes("64 MiB")
+    67108864
+    """
+    if isinstance(text, int) and not isinstance(text, bool):
+        size = text
+    else:
+        number = str(text).strip().lower().rstrip("kmgib ")
+        unit = str(text).strip().lower()[len(number) :].strip()
+        try:
+            size = int(float(number) * _UNITS[unit])
+        except (ValueError, KeyError, OverflowError):
+            raise UsageError(f"buffer={text!r} is no size; write for example '64 MiB'") from None
+    if size < SMALLEST:
+        raise UsageError(f"buffer={text!r} is too small; give at least 64 KiB")
+    return size
+
+
+def _node_folders() -> Iterator[Path]:
+    for variable in ("SLURM_TMPDIR", "TMPDIR"):
+        if os.environ.get(variable):
+            yield Path(os.environ[variable])
+    yield SHARED_MEMORY
+    yield Path(tempfile.gettempdir())
+
+
+def candidates(choice: str, hidden: Path, run: str) -> Iterator[Path]:
+    """Yield the folders to try for a journal, best first.
+
+    Parameters
+    ----------
+    choice
+        ``"output"``, ``"node"`` or a path.
+    hidden
+        The hidden folder beside the output.
+    run
+        The uuid of the run, which names the folders of other places.
+    """
+    mine = f"provml-{os.geteuid()}-{run[:8]}"
+    if choice == "output":
+        yield hidden
+    elif choice != "node":
+        yield Path(os.path.abspath(choice)) / mine  # noqa: PTH100 - links stay as the user wrote them
+    for folder in _node_folders():
+        yield folder / mine
+    if choice != "output":
+        yield hidden
+
+
+def open_journal(folders: Iterator[Path], make: Callable[[Path], Journal]) -> tuple[Journal, Path, list[str]]:
+    """Open a journal in the first folder that has room; also return what was wrong with those before it.
+
+    Raises
+    ------
+    StorageError
+        No folder took it.
+    """
+    troubles: list[str] = []
+    for folder in folders:
+        try:
+            return make(safe_folder(folder)), folder, troubles
+        except (OSError, ValueError) as error:
+            troubles.append(f"{folder}: {getattr(error, 'strerror', None) or error}")
+    raise StorageError(f"no place took the journal ({'; '.join(troubles)}); give one with room by journal=PATH")

@@ -1,0 +1,230 @@
+"""A run, and how it begins: the ranks agree on the output and the identity, then each opens its journal."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from time import time_ns
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from provml_hpc import records
+from provml_hpc._version import __version__
+from provml_hpc.capture import facts, guard, places
+from provml_hpc.capture.activity import Activity
+from provml_hpc.capture.entity import Entity, Named
+from provml_hpc.capture.inert import InertSession
+from provml_hpc.capture.node import Node
+from provml_hpc.capture.session import Session
+from provml_hpc.environment import site_authority
+from provml_hpc.errors import OutputExistsError, ProvMLError, UsageError
+from provml_hpc.values import clean_text
+
+if TYPE_CHECKING:
+    from provml_hpc.storage.output import Output
+
+PHASES = ("curation", "preparation", "learning")
+IF_EXISTS = ("error", "new", "resume")
+CLOSE_TIMEOUT = 3600.0
+
+
+class Run(Activity):
+    """A run of a workflow or learning experiment: an activity that holds all others. Made by :func:`init`.
+
+    Use it as a context manager, so that its end is known on every path. Only :func:`init`, :meth:`flush` and the end
+    are collective.
+    """
+
+    def __init__(self, session: Session, cls: str, name: str) -> None:
+        super().__init__(session, cls, None, 0, own=False, name=name)
+        self._flush_warned = False
+
+    @property
+    def id(self) -> str:
+        """The uuid of the run, the same on all ranks."""
+        return str(self._session.meta["run"])
+
+    @property
+    def output(self) -> Path:
+        """The file that the run writes; with ``if_exists="new"`` not always the one that was asked for."""
+        return self._session.output
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether a signal asked the job to stop; agreed by all ranks at each flush point."""
+        return self._session.stop_requested
+
+    def reference(self, store: str, identifier: str, *, label: str | None = None) -> Entity:
+        """Return an entity for data that is no file: a table of a database, an object of a store.
+
+        Parameters
+        ----------
+        store
+            Where it lies, for example ``"postgresql://well-logs"``. No passwords: it is stored as given.
+        identifier
+            Its name there.
+        label
+            What to call it; by default the identifier.
+        """
+        store, identifier = clean_text(str(store)), clean_text(str(identifier))
+        found = Named(label or identifier, store=store, identifier=identifier)
+        cls = "LearningDataset" if self._session.meta["phase"] == "learning" else "Dataset"
+        return self._declare(cls, found)
+
+    def flush(self) -> None:
+        """Bring what all ranks logged into the file. *Collective*: a flush point.
+
+        When it returns, what was logged before it on this rank is in the HDF5 file, whatever happens afterwards.
+        Ranks that are at their end already take part by themselves. Inside a rank's own activity it warns once and
+        does nothing.
+        """
+        if any(inner._own for inner in _all_open(self)):
+            if not self._flush_warned:
+                self._flush_warned = True
+                self._session.trouble(
+                    "flush() inside a rank's own activity does nothing, since other ranks may not get there; "
+                    "call it outside"
+                )
+            return
+        self._session.flush()
+
+    def finish(self) -> None:
+        """End the run. *Collective*; done by the end of a ``with`` block. What is still open ends with it."""
+        self._end(records.COMPLETED)
+        self._session.finish()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.finish()
+            return
+        if kind is SystemExit and not getattr(error, "code", None):
+            self._session.outcome = records.COMPLETED
+        self._end(records.FAILED, f"{kind.__name__}: {error}"[:1000])
+        self._session.leave(f"{kind.__name__}: {error}"[:1000], kind.__name__)
+
+
+def _all_open(activity: Node) -> list[Node]:
+    found = list(activity._open)
+    for inner in activity._open:
+        found += _all_open(inner)
+    return found
+
+
+def init(
+    name: str,
+    *,
+    phase: str,
+    output: str | os.PathLike[str],
+    study: str | None = None,
+    comm: Any = None,
+    if_exists: str = "error",
+    continues: str | os.PathLike[str] | None = None,
+    journal: str | os.PathLike[str] = "output",
+    buffer: str | int = "64 MiB",
+    strict: bool = False,
+    persona: Any = None,
+    close_timeout: float = CLOSE_TIMEOUT,
+) -> Run:
+    """Begin a run. *Collective* over the communicator.
+
+    Parameters
+    ----------
+    name
+        The name of the workflow or experiment; runs of one name follow one plan.
+    phase
+        ``"curation"``, ``"preparation"`` or ``"learning"``.
+    output
+        The HDF5 file to write, ``NAME.h5``; while the run goes on it is ``NAME.h5.partial``.
+    study
+        The study that the experiment belongs to.
+    comm
+        An mpi4py communicator, which is duplicated. Without one: all processes of the job if an MPI launcher started
+        this one, otherwise this process alone.
+    if_exists
+        What to do if the output is there already: ``"error"``, ``"new"`` (take the next free ``NAME-1.h5``, see
+        :attr:`Run.output`) or ``"resume"`` (go on as the next attempt of the run that a dead job left unfinished).
+    continues
+        The file of an earlier run that this one goes on from.
+    journal
+        Where each rank buffers: ``"output"`` (a hidden folder beside the output), ``"node"`` (node-local) or a folder.
+    buffer
+        The bound of that buffer in bytes, per rank, as a number or as text such as ``"64 MiB"``.
+    strict
+        Raise what would otherwise be a warning.
+    persona
+        Who runs it: a name, ORCID or user@domain; by default the user at the site's domain.
+    close_timeout
+        Seconds to wait for the other ranks at the end of the run, before the file is left to ``provml recover``.
+
+    Raises
+    ------
+    UsageError
+        An argument cannot be meant.
+    OutputExistsError
+        The output exists and `if_exists` is ``"error"``; on all ranks.
+    """
+    if phase not in PHASES:
+        raise UsageError(f"phase={phase!r}; choose one of {', '.join(PHASES)}")
+    if if_exists not in IF_EXISTS:
+        raise UsageError(f"if_exists={if_exists!r}; choose one of {', '.join(IF_EXISTS)}")
+    size = places.parse_bytes(buffer)
+    name = clean_text(str(name))
+    path = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as the user wrote them
+    cls = "LearningExperimentExecution" if phase == "learning" else "WorkflowExecution"
+    meta: dict[str, Any] = {"name": name, "phase": phase, "study": clean_text(str(study or "")), "attempt": 1}
+    if os.environ.get("PROVML_DISABLE") == "1":
+        return Run(InertSession(meta | {"run": str(uuid4())}, path), cls, name)
+    from provml_hpc.transport import choose
+
+    transport = choose(comm)
+    storage: Output | None = None
+    offer: dict[str, Any] = {}
+    if transport.rank == transport.writer:
+        meta |= {
+            "run": str(uuid4()),
+            "authority": site_authority().name,
+            "started_ns": time_ns(),
+            "writer": f"provml-hpc {__version__}",
+            "size": transport.size,
+        }
+        offer, storage = _claim(path, meta, if_exists)
+    offer = json.loads(transport.broadcast(json.dumps(offer).encode(), transport.writer))
+    if offer.get("exists"):
+        transport.close()
+        raise OutputExistsError(offer["exists"])
+    session = Session(
+        transport,
+        offer["meta"],
+        Path(offer["output"]),
+        storage,
+        strict=strict,
+        journal=os.fspath(journal),
+        buffer=size,
+        close_timeout=close_timeout,
+    )
+    run = Run(session, cls, name)
+    if offer.get("trouble"):
+        session.trouble(offer["trouble"])
+    facts.write(session, persona)
+    if continues is not None:
+        facts.write_continued(session, continues)
+    guard.watch(run)
+    return run
+
+
+def _claim(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, Any], Output | None]:
+    """On the writer rank: take the output. What goes wrong is told to the others, not raised here."""
+    from provml_hpc.storage.output import Output
+
+    try:
+        storage = Output.claim(path, meta, if_exists)
+        return {"output": str(storage.path), "meta": storage.meta}, storage
+    except OutputExistsError as error:
+        return {"exists": str(error)}, None
+    except (OSError, ProvMLError) as error:
+        trouble = f"{path} cannot be written: {error}. What is logged goes to the journals only"
+        return {"output": str(path), "meta": meta, "trouble": trouble}, None

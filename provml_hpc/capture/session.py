@@ -1,0 +1,461 @@
+"""One rank of one run: the only place where journal, transport and storage meet."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+import threading
+import warnings
+import weakref
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic_ns, perf_counter_ns, time_ns
+from typing import TYPE_CHECKING, Any
+
+from provml_hpc import records
+from provml_hpc.capture import places
+from provml_hpc.capture.digests import Digester
+from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
+from provml_hpc.journal import Journal, SideJournal
+from provml_hpc.records import Source
+
+if TYPE_CHECKING:
+    from provml_hpc.capture.entity import Entity
+    from provml_hpc.storage.output import Output
+    from provml_hpc.transport import Agreement, Transport
+
+log = logging.getLogger("provml_hpc")
+
+BESIDE_TIMEOUT = 10.0
+"""Seconds that the end of a run waits for what is found out beside it."""
+
+_LANE = struct.Struct("<QQQQ")  # lane, first sequence, last sequence, bytes
+
+
+class Session:
+    """What all activities of a run on this rank share.
+
+    No method raises for a failure of the capture itself unless the run is strict: the first failure is warned of, and
+    what is lost is counted, in the file if there is still a way into it.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        meta: dict[str, Any],
+        output: Path,
+        storage: Output | None,
+        *,
+        strict: bool,
+        journal: str,
+        buffer: int,
+        close_timeout: float,
+    ) -> None:
+        self.transport = transport
+        self.meta = meta
+        self.output = output
+        self.strict = strict
+        self.close_timeout = close_timeout
+        self.storage = storage
+        self.ended = False
+        self.stop_requested = False
+        self.failed = False
+        """Whether the run ended with an exception on this rank."""
+        self.outcome = records.COMPLETED
+        self._beside: list[threading.Thread] = []
+        self.dropped: defaultdict[tuple[int, str, str], int] = defaultdict(int)
+        self.cost_ns: defaultdict[str, int] = defaultdict(int)
+        self.last_committed = 0
+        self.known: dict[str, Entity] = {}
+        """The latest handle of each path that this rank named."""
+        self.collections: dict[str, Entity] = {}
+        self.layouts = self.layouts_aside = 0
+        self.buffer = buffer
+        self._warned = False
+        self._broken: str | None = None
+        self._file_trouble = ""
+        self._pid = os.getpid()
+        self._clock_to_wall = time_ns() - monotonic_ns()
+        self._started = self._started_record()
+        hidden = output.with_name(f".{output.name}.provml")
+        self.folder: Path | None = None
+        self.journal: Journal | None = None
+        self.side = SideJournal(self._open_side)
+        self.digester = Digester(self.write_aside, writer=transport.rank == transport.writer)
+        try:
+            self.journal, self.folder, troubles = places.open_journal(
+                places.candidates(journal, hidden, meta["run"]),
+                lambda folder: self._open(folder, records.RUN_LANE, buffer),
+            )
+            for trouble in troubles:
+                log.info("journal: passed over %s", trouble)
+            self.journal.write(self._started)
+        except ProvMLError as error:
+            self.trouble(f"nothing is captured on rank {self.rank}: {error}", error)
+        _sessions.add(self)
+
+    @property
+    def rank(self) -> int:
+        """The rank of this process in the run's communicator."""
+        return self.transport.rank
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this rank writes the file."""
+        return self.transport.rank == self.transport.writer
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls still record: the run goes on and this is the process that opened it."""
+        return not self.ended and self.journal is not None and os.getpid() == self._pid
+
+    def _started_record(self) -> records.Started:
+        import socket
+
+        return records.Started(self._clock_to_wall, self.transport.size, os.getpid(), socket.gethostname())
+
+    def _open(self, folder: Path, lane: int, bound: int) -> Journal:
+        source = Source(self.meta["attempt"], self.transport.rank, lane)
+        description = {k: v[:500] if isinstance(v, str) else v for k, v in self.meta.items()}
+        description["output"] = str(self.output)[:1500]
+        return Journal(folder, source, self.meta["run"], description, bound)
+
+    def _open_side(self) -> Journal:
+        if self.folder is None:
+            raise StateError("the run has no journal")
+        journal = self._open(self.folder, records.SIDE_LANE, 1 << 20)
+        journal.write(self._started)
+        return journal
+
+    # What can go wrong with the capture itself ends here.
+
+    def trouble(self, message: str, error: BaseException | None = None) -> None:
+        """Warn of the first failure of the capture, log the others; raise instead if the run is strict."""
+        if self.strict:
+            if isinstance(error, ProvMLError):
+                raise error
+            raise ProvMLError(f"{message}; this run is strict: mend it, or open the run with strict=False") from error
+        if self._warned:
+            log.warning("%s", message)
+            return
+        self._warned = True
+        with suppress(Exception):  # where warnings are errors, a training must still not stop
+            warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=4)
+
+    def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:
+        """Count what could not be kept; `message` is for the first time."""
+        self.dropped[activity, reason, name] += count
+        if message and self.dropped[activity, reason, name] == count:
+            self.trouble(message)
+
+    def write(self, record: records.Record) -> int:
+        """Append a record and return its handle; 0 if it could not be kept."""
+        journal = self.journal
+        if journal is None or self.ended:
+            return 0
+        if journal.state[2] != threading.get_ident():
+            self.write_aside(record)
+            return 0
+        try:
+            return journal.write(record)
+        except (OSError, OverflowError, ProvMLError) as error:
+            self.drop(0, "unwritable", type(record).__name__)
+            self.trouble(f"a record was lost: {error}", error)
+            return 0
+
+    def write_aside(self, record: records.Record) -> int:
+        """Append a record from another thread than the run's own."""
+        if not self.alive:
+            return 0
+        try:
+            return self.side.write(record)
+        except (OSError, OverflowError, ProvMLError) as error:
+            log.warning("a record was lost: %s", error)
+            self.dropped[0, "unwritable", type(record).__name__] += 1
+            return 0
+
+    def beside(self, work: Callable[[], object], name: str) -> None:
+        """Do something in a thread of its own that the end of the run waits for, a little."""
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        self._beside.append(thread)
+        thread.start()
+
+    def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> None:
+        """Append a sample from another thread than the run's own."""
+        with self.side.held() as side:
+            if side is not None and not side.write_sample(layout, step, section, values):
+                self.dropped[0, "side journal full", ""] += 1
+
+    def late(self, activity: object) -> None:
+        """Something was logged when the run had ended already."""
+        if self.ended and os.getpid() == self._pid:
+            self.trouble(f"{activity!r}: logged after the run had ended, and not recorded; log before finish()")
+
+    # Flush points.
+
+    def flush(self) -> None:
+        """Bring all ranks' records into the file; *collective*."""
+        if self.ended or os.getpid() != self._pid:
+            return
+        try:
+            self._flush_point(finishing=False)
+        except TransportError as error:
+            self._give_up(error)
+        except (OSError, ProvMLError) as error:
+            self.trouble(f"a flush point failed: {error}", error)
+
+    def _give_up(self, error: Exception) -> None:
+        if self._broken is None:
+            self._broken = str(error)
+            if self.journal is not None:
+                self.journal.seal()
+            left = isinstance(error, PeerLeftError)
+            self.trouble(
+                f"no further flush points: {error}. What was logged lies in {self.folder} and is kept; "
+                f"after the job ends, run: provml recover {self.output}",
+                None if left else error,
+            )
+
+    def _flush_point(self, *, finishing: bool, deadline: float | None = None) -> Agreement:
+        from provml_hpc.transport import Report
+
+        if self._broken is not None:
+            raise TransportError(self._broken)
+        began = perf_counter_ns()
+        self._write_dropped()
+        with self.side.held() as side:
+            journals = [j for j in (self.journal, side) if j is not None]
+            parcels = self._parcels(journals)
+            size = sum(map(len, parcels))
+            report = Report(
+                size=size,
+                trouble=None if self.journal else "has no journal",
+                finishing=finishing,
+                stop_requested=self.stop_requested,
+                requests=self.digester.requests(),
+            )
+            agreement = self.transport.flush_point(report, deadline=deadline)
+            wishes = self.transport.exchange(report.requests, deadline=deadline) if agreement.has_requests else []
+            answer = self._gather(parcels, agreement, wishes, deadline)
+            self._file_trouble = answer["error"]
+            if self._file_trouble:
+                self.trouble(f"the file could not be written: {answer['error']}. What was logged stays in the journals")
+            elif size:
+                for journal in journals:
+                    self.last_committed = journal.sequence
+                    journal.restart()
+            self.stop_requested = agreement.any_stop
+            if agreement.has_requests:
+                self.digester.accept(answer["read"].get(str(self.rank), []))
+        self.cost_ns["flush"] += perf_counter_ns() - began
+        self.cost_ns["flush_points"] += 1
+        return agreement
+
+    def _parcels(self, journals: list[Journal]) -> list[memoryview]:
+        """Return what goes to the writer rank: for each lane a head and its frames."""
+        parcels: list[memoryview] = []
+        for journal in journals:
+            chunks = journal.chunks()
+            if chunks:
+                journal.seal()
+                first = records.HEADER.unpack_from(chunks[0])[2]
+                size = sum(map(len, chunks))
+                head = _LANE.pack(journal.source.lane, first, journal.sequence, size)
+                parcels += [memoryview(head), *chunks]
+        return parcels
+
+    def _gather(
+        self, parcels: list[memoryview], agreement: Agreement, wishes: list[bytes], deadline: float | None
+    ) -> dict[str, Any]:
+        """Move the parcels to the writer rank, let it commit, and return its answer."""
+        intake = _Intake(self.storage, self.meta["attempt"]) if self.is_writer and self.storage else None
+        answer: dict[str, Any] = {"error": "", "read": {}}
+        began = perf_counter_ns()
+        if agreement.largest:
+            try:
+                self.transport.gather(parcels, intake.take if intake else _swallow, agreement, deadline=deadline)
+            except (TransportError, MemoryError):
+                raise
+            except Exception as error:
+                answer["error"] = f"{type(error).__name__}: {error}"
+        self.cost_ns["gather"] += perf_counter_ns() - began
+        if self.is_writer:
+            began = perf_counter_ns()
+            if wishes:
+                answer["read"] = self.digester.assign(wishes)
+            if self.storage is None:
+                answer["error"] = answer["error"] or "there is no output file"
+            elif agreement.largest and not answer["error"]:
+                try:
+                    self.storage.commit()
+                except Exception as error:
+                    answer["error"] = f"{type(error).__name__}: {error}"
+            self.cost_ns["append"] += perf_counter_ns() - began
+        return dict(json.loads(self.transport.settle(json.dumps(answer).encode(), deadline=deadline)))
+
+    def _write_dropped(self) -> None:
+        for (activity, reason, name), count in self.dropped.items():
+            if self.journal is not None and count:
+                with suppress(OSError, ProvMLError):
+                    self.journal.write(records.Dropped(activity, count, reason, name))
+        self.dropped.clear()
+
+    # Ends.
+
+    def finish(self, deadline: float | None = None) -> None:
+        """End the run on all ranks: last records, last commit, the closed file; *collective*."""
+        if self.ended or os.getpid() != self._pid:
+            return
+        limit = self.close_timeout if deadline is None else deadline
+        try:
+            self._write_end("", "")
+            self._finish_together(limit)
+        except TransportError as error:
+            self._give_up(error)
+        except (OSError, ProvMLError) as error:
+            self.trouble(f"the end of the run failed: {error}", error)
+        finally:
+            self._let_go()
+
+    def _finish_together(self, limit: float) -> None:
+        # Whoever reads files has to hear who else does, and what was read has to get into the file: so the last flush
+        # points repeat until every rank has nothing more to say.
+        for thread in self._beside:
+            thread.join(BESIDE_TIMEOUT)
+        while True:
+            self.digester.wait(limit)
+            quiet = not self.digester.requests()
+            agreement = self._flush_point(finishing=quiet, deadline=limit)
+            if agreement.all_finishing or self._file_trouble:
+                break
+        answer = b""
+        if self.is_writer:
+            answer = (self._file_trouble or self._close_file()).encode()
+        problem = self.transport.settle(answer, deadline=limit).decode()
+        if problem:
+            self.trouble(f"the file was not closed: {problem}")
+        elif self.journal is not None:
+            self._remove_journals()
+        self.transport.close(deadline=limit)
+
+    def _close_file(self) -> str:
+        if self.storage is None:
+            return "there is no output file"
+        try:
+            self.storage.close()
+        except Exception as error:
+            return f"{error}; run: provml recover {self.output}"
+        return ""
+
+    def leave(self, reason: str, error: str) -> None:
+        """End this rank's part without the others: an exception is on its way, so nothing collective may happen."""
+        if self.ended or os.getpid() != self._pid:
+            return
+        self.outcome = records.FAILED
+        try:
+            self._write_dropped()
+            self._write_end(reason, error)
+            if self.transport.size == 1:
+                self._finish_together(self.close_timeout)
+            else:
+                self.digester.close(0)
+                if self.journal is not None:
+                    self.journal.seal()
+                self.transport.leave(reason)
+                log.warning(
+                    "provml: rank %d left the run early; after the job ends, run: provml recover %s",
+                    self.rank,
+                    self.output,
+                )
+        except Exception as failure:  # the user's own exception must get through
+            log.warning("provml: the capture could not be ended: %s", failure)
+        finally:
+            self._let_go()
+
+    def _write_end(self, reason: str, error: str) -> None:
+        if self.journal is None:
+            return
+        for name, value in self.cost_ns.items():
+            self.write(records.Fact("capture", f"{name}_ns" if name != "flush_points" else name, "integer", str(value)))
+        self.write(records.Ended(self.outcome, reason, error))
+
+    def _remove_journals(self) -> None:
+        if self.journal is not None:
+            self.journal.close(remove=True)
+        self.side.close(remove=True)
+        if self.folder is not None:
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def _let_go(self) -> None:
+        self.ended = True
+        self.digester.close(0)
+        if self.journal is not None:
+            self.journal.state[2] = 0  # recorders see a stranger from now on
+            self.journal.close(remove=False)
+        self.side.close(remove=False)
+        if self.storage is not None:
+            self.storage.let_go()
+        _sessions.discard(self)
+
+    def abandon_in_child(self) -> None:
+        """After a fork, in the child: write nothing, talk to nobody, run no exit hooks."""
+        self.ended = True
+        if self.journal is not None:
+            self.journal.state[2] = 0
+
+
+class _Intake:
+    """Takes the pieces of all ranks' parcels apart on the writer rank and appends them to the file."""
+
+    def __init__(self, storage: Output, attempt: int) -> None:
+        self._storage = storage
+        self._attempt = attempt
+        self._heads: dict[int, bytes] = defaultdict(bytes)
+        self._lanes: dict[int, tuple[int, int, int, int]] = {}
+
+    def take(self, rank: int, data: memoryview) -> None:
+        """Append one piece. A head may come in several, and so may the frames behind it."""
+        while len(data):
+            if rank not in self._lanes:
+                want = _LANE.size - len(self._heads[rank])
+                self._heads[rank] += bytes(data[:want])
+                data = data[want:]
+                if len(self._heads[rank]) == _LANE.size:
+                    self._lanes[rank] = _LANE.unpack(self._heads.pop(rank))
+                continue
+            lane, first, last, left = self._lanes[rank]
+            piece = data[:left]
+            self._storage.append(Source(self._attempt, rank, lane), piece, first, last)
+            data = data[left:]
+            if left == len(piece):
+                del self._lanes[rank]
+            else:
+                self._lanes[rank] = lane, first, last, left - len(piece)
+
+
+def _swallow(rank: int, data: memoryview) -> None:
+    """Drop what came to a writer rank that has no file."""
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for session in list(_sessions):
+        session.abandon_in_child()
+
+
+_hooked = False
+
+
+def hook_fork() -> None:
+    """Make forked children inert; done once, at the first run and not at import."""
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,79 @@
+"""From frames to the closed file: what the end of a run and a recovery share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
+from provml_hpc.storage.place import partial_of, publish, scratch_of
+from provml_hpc.storage.tables import write_file
+
+FINISHED, FAILED, INCOMPLETE, RECOVERED, RUNNING = "finished", "failed", "incomplete", "recovered", "running"
+
+
+def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
+    """Return what the log or a journal says of its run."""
+    return RunInfo(
+        uuid=str(meta["run"]),
+        name=str(meta.get("name", "")),
+        phase=str(meta.get("phase", "")),
+        study=str(meta.get("study", "")),
+        authority=str(meta.get("authority", "localhost")),
+        started_ns=int(meta.get("started_ns", 0)),
+        writer=str(meta.get("writer", "")),
+        file=file.name,
+    )
+
+
+def ended_as(graph: Graph) -> str:
+    """Return how the run ended, going by what its ranks said at their ends: finished, failed or incomplete."""
+    last = max(graph.run.details.get("attempts", [1]), default=1)
+    if any(failure["attempt"] == last for failure in graph.run.details.get("failures", ())):
+        return FAILED
+    ranks, outcomes = 0, set()
+    for cls in ("Attempt",):
+        for row in graph.nodes[cls].rows() if cls in graph.nodes else ():
+            if row["attempt"] == last:
+                outcomes.add(row["outcome"])
+                ranks += 1
+    expected = max(graph.run.details.get("sizes", [1]), default=1)
+    if outcomes == {"completed"} and len(graph.run.details.get("ranks", ())) >= expected:
+        return FINISHED
+    return INCOMPLETE
+
+
+def close(output: Path, frames: FrameSource, meta: dict[str, Any], commits: Any, *, recovered: bool = False) -> Graph:
+    """Write the closed file of a run and give it its name.
+
+    Parameters
+    ----------
+    output
+        ``NAME.h5``, which must be free.
+    frames
+        All frames of the run.
+    meta
+        What the log says of the run.
+    commits
+        The commits of the log, for their table.
+    recovered
+        Whether a recovery does this: what would be incomplete is then recovered.
+    """
+    graph = assemble(frames, run_info(meta, output))
+    if len(commits):
+        graph.run.committed_ns = int(commits["time_ns"][-1])
+    status = ended_as(graph)
+    graph.run.status = RECOVERED if recovered and status == INCOMPLETE else status
+    temporary = scratch_of(output)
+    try:
+        write_file(temporary, graph, commits)
+        publish(temporary, output)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return graph
+
+
+def remove_log(output: Path) -> None:
+    """Remove the log of a run whose closed file is safe."""
+    partial_of(output).unlink(missing_ok=True)

@@ -1,0 +1,117 @@
+"""What a dead job left: the frames of its log together with those of its journals, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from provml_hpc.errors import ProvMLError
+from provml_hpc.journal import DeadSegment
+from provml_hpc.records import Source, walk
+from provml_hpc.storage.log_reader import LogReader
+
+
+@dataclass
+class Found:
+    """What was found of one source."""
+
+    source: Source
+    committed: int = 0
+    """Records that the log has."""
+    journal: int = 0
+    """Records in its journal."""
+    taken: int = 0
+    """Records that only the journal has."""
+    damage: list[str] = field(default_factory=list)
+
+
+def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSegment], list[str]]:
+    """Read all journal segments of a run in some folders; also say what could not be read.
+
+    A link is not followed and nothing outside of the folders is opened.
+    """
+    segments: list[DeadSegment] = []
+    troubles: list[str] = []
+    for folder in folders:
+        if folder.is_symlink() or not folder.is_dir():
+            continue
+        for path in sorted(folder.glob("*.journal")):
+            try:
+                segment = DeadSegment(path)
+            except (OSError, ProvMLError) as error:
+                troubles.append(f"{path}: {error}")
+                continue
+            if run is None or segment.description.get("run") == run:
+                segments.append(segment)
+    return segments, troubles
+
+
+class Leftovers:
+    """The frames of a log and of journals as one source of frames, in order and each once.
+
+    Parameters
+    ----------
+    log
+        The log, if there is one.
+    segments
+        The journal segments.
+    """
+
+    def __init__(self, log: LogReader | None, segments: list[DeadSegment]) -> None:
+        self._log = log
+        self.found: dict[Source, Found] = {}
+        self._more: dict[Source, list[memoryview]] = {}
+        if log is not None:
+            for place in log.sources():
+                source = Source(*place)
+                self.found[source] = Found(source, committed=log.committed(source))
+        by_source: dict[Source, list[DeadSegment]] = {}
+        for segment in segments:
+            by_source.setdefault(segment.source, []).append(segment)
+        for source, mine in by_source.items():
+            self._take(source, mine)
+
+    def _take(self, source: Source, segments: list[DeadSegment]) -> None:
+        found = self.found.setdefault(source, Found(source))
+        last = found.committed
+        runs = []
+        for segment in segments:
+            frames, first, final, lost = segment.frames()
+            if segment.seal_holds is False:
+                found.damage.append(
+                    f"{segment.path.name}: its checksum does not hold; its frames are believed one by one"
+                )
+            if lost:
+                found.damage.append(f"{segment.path.name}: {lost} bytes behind record {final} are damaged")
+            if first:
+                runs.append((first, final, frames))
+                found.journal += final - first + 1
+        for first, final, frames in sorted(runs, key=lambda run: run[:2]):
+            if final <= last:
+                continue
+            if first > last + 1:
+                found.damage.append(f"records {last + 1} to {first - 1} are missing")
+            if first <= last:
+                start = next(at for at, _, _, sequence in walk(frames) if sequence > last)
+                frames = frames[start:]
+            found.taken += final - max(first - 1, last)
+            self._more.setdefault(source, []).append(frames)
+            last = final
+
+    def sources(self) -> list[tuple[int, int, int]]:
+        """Return every source of the log and of the journals."""
+        return sorted(self.found)
+
+    def blocks(self, source: tuple[int, int, int]) -> Iterator[bytes | memoryview]:
+        """Yield the frames of a source: what is committed, then what only its journal has."""
+        place = Source(*source)
+        if self._log is not None and self.found[place].committed:
+            yield from self._log.blocks(place)
+        yield from self._more.get(place, ())
+
+    def further(self) -> Iterator[tuple[Source, memoryview]]:
+        """Yield the frames that only journals have."""
+        for source, blocks in sorted(self._more.items()):
+            for block in blocks:
+                yield source, block
