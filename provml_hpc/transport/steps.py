@@ -145,8 +145,9 @@ class Steps:
     def give_up(self, failure: TransportError) -> NoReturn:
         """Break for good, tell those who would wait, and raise the failure."""
         self.failure = failure
-        # Of a leaver all ranks are told by the writer rank. Of our own giving up they must hear from us.
-        self._abandon(None if isinstance(failure, PeerLeftError) else str(failure))
+        # Of a leaver all ranks are told by the writer rank. Of our own giving up they must hear from us: what happened,
+        # without the remedy that ends the message.
+        self._abandon(None if isinstance(failure, PeerLeftError) else str(failure).rpartition(": ")[0])
         raise failure
 
     def interrupted(self, by: BaseException) -> None:

@@ -77,7 +77,15 @@ def test_a_waiting_rank_does_not_spin(mpi_run: Run, tmp_path: Path) -> None:
     mpi_run("transport_trouble.py", 4, ["idle"], timeout=40).check()
     for told in _told(tmp_path)[:-1]:
         assert told["wall"] > 1
-        assert told["cpu"] < 0.3 * told["wall"]
+        assert told["cpu"] < 0.1 * told["wall"]
+
+
+def test_the_memory_of_the_writer_rank_is_bounded(mpi_run: Run, tmp_path: Path) -> None:
+    mpi_run("transport_trouble.py", 4, ["bounded"], timeout=60).check()
+    writer = _told(tmp_path)[0]
+    assert writer["closed"]
+    assert writer["got"] == 3 * (2 << 20)
+    assert writer["grown"] < 4 << 20
 
 
 def test_a_finalised_mpi_is_an_error_and_no_crash(mpi_run: Run, tmp_path: Path) -> None:

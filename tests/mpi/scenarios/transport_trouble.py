@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -90,6 +91,24 @@ def wrong_size() -> None:
     data = bytes(16 if rank == last else 8)
     told["first"] = outcome(lambda: transport.gather([memoryview(data)], lambda source, piece: None, agreement))
     told["second"] = outcome(transport.settle)
+
+
+def bounded() -> None:
+    """Ranks send much more than a round holds, in pieces so small that MPI sends them unasked."""
+    slim = choose(world, round_bytes=1024)
+    data = memoryview(bytes((2 << 20) if rank else 0))
+    slim.gather([], None, slim.flush_point(Report()))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def sink(source: int, piece: memoryview) -> None:
+        told["got"] = told.get("got", 0) + piece.nbytes
+
+    agreement = slim.flush_point(Report(size=data.nbytes))
+    if rank == 1:
+        time.sleep(0.5)  # the first in the stream: ranks 2 and 3 have the time to run ahead
+    slim.gather([data], sink, agreement)
+    told["grown"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10  # Linux counts KiB
+    told["closed"] = slim.close()
 
 
 globals()[sys.argv[1]]()
