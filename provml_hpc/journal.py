@@ -28,9 +28,10 @@ import mmap
 import os
 import stat
 import struct
+import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -158,6 +159,20 @@ def safe_folder(folder: Path) -> Path:
     if status.st_mode & 0o077:
         folder.chmod(0o700)
     return folder
+
+
+def own_folder(run: str) -> str:
+    """Return the name of this user's folder for the journals of a run, in a place that others use too."""
+    return f"provml-{os.geteuid()}-{run[:8]}"
+
+
+def node_folders(run: str) -> Iterator[Path]:
+    """Yield the folders of this node in which journals of a run may lie, best first."""
+    for variable in ("SLURM_TMPDIR", "TMPDIR"):
+        if os.environ.get(variable):
+            yield Path(os.environ[variable]) / own_folder(run)
+    yield Path("/dev/shm") / own_folder(run)
+    yield Path(tempfile.gettempdir()) / own_folder(run)
 
 
 class Journal:

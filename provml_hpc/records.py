@@ -113,8 +113,8 @@ class Named(NamedTuple):
 class Declared(NamedTuple):
     """Data or a model as this rank saw it; its sequence is its handle.
 
-    `code` 0 means whatever the run knows under that path. `activity` is where it was said, and the one that made it where `generated` is 1. `collection` is 1 for what has
-    members.
+    `code` 0 means whatever the run knows under that path. `activity` is where it was said, and the one that made it
+    where `generated` is 1. `collection` is 1 for what has members.
     """
 
     code: int

@@ -21,7 +21,7 @@ class Data(Node):
 
     @never_stops
     def use(self, entity: Any) -> None:
-        """Say that this activity reads something: entities or paths, one or several, or a mapping from roles to them."""
+        """Say that this activity reads something: entities or paths, or a mapping from roles to them."""
         for thing, role in entities.listed(entity):
             self._write_use(self._resolve(thing), role)
 

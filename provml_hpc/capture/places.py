@@ -1,16 +1,13 @@
-"""Where a rank's journal lies: beside the output, on the node, where the user says, or elsewhere if there is no room."""
+"""Where a rank's journal lies: beside the output, on the node, where the user says, or where there is room."""
 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from provml_hpc.errors import StorageError, UsageError
-from provml_hpc.journal import Journal, safe_folder
-
-SHARED_MEMORY = Path("/dev/shm")
+from provml_hpc.journal import Journal, node_folders, own_folder, safe_folder
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
 SMALLEST = 64 << 10
@@ -43,14 +40,6 @@ def parse_bytes(text: str | int) -> int:
     return size
 
 
-def _node_folders() -> Iterator[Path]:
-    for variable in ("SLURM_TMPDIR", "TMPDIR"):
-        if os.environ.get(variable):
-            yield Path(os.environ[variable])
-    yield SHARED_MEMORY
-    yield Path(tempfile.gettempdir())
-
-
 def candidates(choice: str, hidden: Path, run: str) -> Iterator[Path]:
     """Yield the folders to try for a journal, best first.
 
@@ -63,13 +52,11 @@ def candidates(choice: str, hidden: Path, run: str) -> Iterator[Path]:
     run
         The uuid of the run, which names the folders of other places.
     """
-    mine = f"provml-{os.geteuid()}-{run[:8]}"
     if choice == "output":
         yield hidden
     elif choice != "node":
-        yield Path(os.path.abspath(choice)) / mine  # noqa: PTH100 - links stay as the user wrote them
-    for folder in _node_folders():
-        yield folder / mine
+        yield Path(os.path.abspath(choice)) / own_folder(run)  # noqa: PTH100 - links stay as the user wrote them
+    yield from node_folders(run)
     if choice != "output":
         yield hidden
 

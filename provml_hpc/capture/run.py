@@ -190,6 +190,7 @@ def init(
             "started_ns": time_ns(),
             "writer": f"provml-hpc {__version__}",
             "size": transport.size,
+            "journal_folder": "" if journal in ("output", "node") else os.path.abspath(journal),  # noqa: PTH100
         }
         offer, storage = _claim(path, meta, if_exists)
     offer = json.loads(transport.broadcast(json.dumps(offer).encode(), transport.writer))

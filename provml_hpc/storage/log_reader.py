@@ -169,22 +169,34 @@ class LogReader:
 
         A batch whose checksum fails is left out and told of in :attr:`damage`.
         """
-        rows = np.flatnonzero(self._of(source))
-        rows = rows[np.lexsort((rows, self._extents["first_seq"][rows]))]
         last = 0
-        for index in rows.tolist():
-            extent = self._extents[index]
-            if int(extent["last_seq"]) <= last:
+        for first, final, rows in self._batches(source):
+            if final <= last:
                 continue
-            block = self._extent(index)
-            if block is None:
+            pieces = [self._extent(index) for index in rows]
+            if any(piece is None for piece in pieces):
                 continue
-            view = block.data
-            if int(extent["first_seq"]) <= last:
+            whole = pieces[0] if len(pieces) == 1 else np.concatenate([piece for piece in pieces if piece is not None])
+            assert whole is not None
+            view = whole.data
+            if first <= last:
                 view = view[_skip(view, last) :]
-            last = int(extent["last_seq"])
+            last = final
             if view.nbytes:
                 yield view
+
+    def _batches(self, source: Source) -> list[tuple[int, int, list[int]]]:
+        """Return the batches of a source in order: first and last sequence number, and the extents that are its pieces.
+
+        A batch that came to the writer in several rounds is several extents, one behind the other, that carry the same
+        commit and the sequence numbers of the whole batch.
+        """
+        batches: dict[tuple[int, int, int], list[int]] = {}
+        for index in np.flatnonzero(self._of(source)).tolist():
+            extent = self._extents[index]
+            key = int(extent["first_seq"]), int(extent["last_seq"]), int(extent["commit"])
+            batches.setdefault(key, []).append(index)
+        return [(first, final, rows) for (first, final, _), rows in sorted(batches.items())]
 
     def _of(self, source: Source) -> np.ndarray[Any, np.dtype[np.bool_]]:
         extents = self._extents
