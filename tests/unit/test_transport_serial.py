@@ -105,13 +105,13 @@ def test_a_connection_to_the_launcher_must_be_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_launcher")
-def test_without_a_launcher_mpi_is_not_touched() -> None:
+def test_without_a_launcher_mpi_is_not_touched(repository: Path) -> None:
     code = (
         "import sys; from provml_hpc.transport import choose; assert type(choose()).__name__ == 'Serial'; "
         "assert not {'mpi4py', 'h5py', 'numpy'} & set(sys.modules)"
     )
     for more in ({}, ALLOCATION, {"PMI_RANK": "0", "PMI_SIZE": "1"}):
-        subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ) | more, cwd=Path.cwd())
+        subprocess.run([sys.executable, "-c", code], check=True, env=dict(os.environ) | more, cwd=repository)
 
 
 @pytest.mark.usefixtures("no_launcher")
