@@ -1,0 +1,66 @@
+"""Facts of a run, found once: code version, packages, host, MPI, scheduler and naming authority.
+
+Nothing here raises, talks to a network, starts a program, or takes the environment wholesale. A fact that cannot be
+found is absent, or a fact that ends with ``.reason`` says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from provml_hpc.environment.authority import Authority, site_authority
+from provml_hpc.environment.facts import Fact
+from provml_hpc.environment.redaction import redact_arguments, redact_text
+
+__all__ = ["Authority", "Fact", "Scope", "collect", "redact_arguments", "redact_text", "site_authority"]
+
+Scope = Literal["run", "node", "rank"]
+
+
+def collect(scope: Scope) -> list[Fact]:
+    """Find the facts of one scope.
+
+    Parameters
+    ----------
+    scope
+        ``"run"``: what is the same on all ranks, so that one rank finds it once (it lists the installed packages and
+        looks at every tracked file of the code's repository, which takes up to two seconds). ``"node"``: what is the
+        same for all ranks of a node. ``"rank"``: what belongs to this process alone; cheap.
+
+    Returns
+    -------
+    list of Fact
+        In a stable order, each name once.
+
+    Examples
+    --------
+    >>> [fact.name for fact in collect("rank")][:1]
+    ['process.id']
+    """
+    # Imported here, because most ranks never ask for the run's facts and the start of every rank is paid by all.
+    from provml_hpc.environment import host, mpi, scheduler
+
+    finders: list[tuple[str, Callable[[], list[Fact]]]]
+    if scope == "run":
+        from provml_hpc.environment import authority, code, packages
+
+        finders = [
+            ("run", host.run_facts),
+            ("code", code.code_facts),
+            ("scheduler", scheduler.job_facts),
+            ("mpi", mpi.library_facts),
+            ("authority", authority.authority_facts),
+            ("package", packages.package_facts),
+        ]
+    elif scope == "node":
+        finders = [("host", host.node_facts), ("scheduler", scheduler.node_facts)]
+    else:
+        finders = [("process", host.rank_facts), ("mpi", mpi.rank_facts)]
+    facts: list[Fact] = []
+    for group, find in finders:
+        try:
+            facts.extend(find())
+        except Exception as error:  # a fact that is missing is better than a training that is stopped for it
+            facts.append(Fact(f"{group}.reason", f"{type(error).__name__}: {error}"))
+    return facts
