@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from provml_hpc import records
 from provml_hpc._version import __version__
-from provml_hpc.capture import facts, guard, places
+from provml_hpc.capture import facts, guard, places, signals
 from provml_hpc.capture.activity import Activity
 from provml_hpc.capture.entity import Entity, Named
 from provml_hpc.capture.inert import InertSession
@@ -128,6 +129,7 @@ def init(
     strict: bool = False,
     persona: Any = None,
     close_timeout: float = CLOSE_TIMEOUT,
+    stop_signals: Iterable[str | int] = (),
 ) -> Run:
     """Begin a run. *Collective* over the communicator.
 
@@ -159,6 +161,9 @@ def init(
         Who runs it: a name, ORCID or user@domain; by default the user at the site's domain.
     close_timeout
         Seconds to wait for the other ranks at the end of the run, before the file is left to ``provml recover``.
+    stop_signals
+        Signals that set :attr:`Run.stop_requested` instead of ending the process, for example ``["SIGUSR1"]`` with
+        Slurm's ``--signal=USR1@300``. A handler that was there before is called too.
 
     Raises
     ------
@@ -172,6 +177,7 @@ def init(
     if if_exists not in IF_EXISTS:
         raise UsageError(f"if_exists={if_exists!r}; choose one of {', '.join(IF_EXISTS)}")
     size = places.parse_bytes(buffer)
+    wanted = signals.numbers(stop_signals)
     name = clean_text(str(name))
     path = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as the user wrote them
     cls = "LearningExperimentExecution" if phase == "learning" else "WorkflowExecution"
@@ -213,6 +219,7 @@ def init(
     facts.write(session, persona)
     if continues is not None:
         facts.write_continued(session, continues)
+    signals.watch(session, wanted)
     guard.watch(run)
     return run
 

@@ -17,7 +17,7 @@ from time import monotonic_ns, perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import places
+from provml_hpc.capture import places, signals
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
 from provml_hpc.journal import Journal, SideJournal
@@ -393,6 +393,7 @@ class Session:
 
     def _let_go(self) -> None:
         self.ended = True
+        signals.release(self)
         self.digester.close(0)
         if self.journal is not None:
             self.journal.state[2] = 0  # recorders see a stranger from now on
