@@ -91,7 +91,8 @@ def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     code = (
         "import os, tempfile; d = tempfile.mkdtemp(); os.chdir(d); os.rmdir(d)\n"
         "from provml_hpc.environment import collect\n"
-        "names = {f.name for f in collect('run')}; assert 'command.directory.reason' in names; assert 'python.version' in names"
+        "names = {f.name for f in collect('run')}\n"
+        "assert {'command.directory.reason', 'python.version'} <= names"
     )
     root = str(Path(host.__file__).parents[2])
     subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": root}, cwd=tmp_path, check=True, timeout=60)
@@ -144,7 +145,7 @@ def test_mpi_is_described_only_while_it_runs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_packages_agree_with_the_standard_library() -> None:
-    expected = {}
+    expected: dict[str, str] = {}
     for distribution in importlib.metadata.distributions():
         name = packages._SEPARATORS.sub("-", distribution.metadata["Name"]).lower()
         expected.setdefault(name, distribution.version)

@@ -415,7 +415,8 @@ def test_a_damaged_head_is_no_commit(repository: Path, head: str) -> None:
 
 
 def test_settings_are_read_as_git_reads_them(repository: Path) -> None:
-    text = '[core]\n\tfileMode = false # why\n[remote "a.B"]\n url = "x # y" ; z\n[user]name=N\n bare\n[x "q\\"r"]\nk = a\\\\b'
+    text = '[core]\n\tfileMode = false # why\n[remote "a.B"]\n url = "x # y" ; z\n'
+    text += '[user]name=N\n bare\n[x "q\\"r"]\nk = a\\\\b'
     (repository / "settings").write_text(text)
     listed = git(repository, "config", "--file", "settings", "--list")
     assert read_settings(text) == dict(
