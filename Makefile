@@ -41,10 +41,11 @@ test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
 	$(OPENMPI)/bin/python $(PYTEST) tests/mpi tests/faults
 
 .PHONY: lint
-lint: $(VENV)/.dev ## style, and the imports that go one way
+lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
+	$(RUN) -m provml_tools.reference --check docs/vocabulary.md
 
 .PHONY: types
 types: $(VENV)/.dev ## mypy, strict
@@ -54,6 +55,10 @@ types: $(VENV)/.dev ## mypy, strict
 format: $(VENV)/.dev ## put the code in order
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+.PHONY: docs
+docs: $(VENV)/.dev ## write the generated parts of docs/ anew
+	$(RUN) -m provml_tools.reference docs/vocabulary.md
 
 .PHONY: environments
 environments: ## both environments, side by side

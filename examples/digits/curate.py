@@ -1,6 +1,6 @@
 """Job 1 of 3, data curation: look at each sheet, keep the digits that can be read, say why the others were not kept.
 
-    mpiexec -n 4 python curate.py FOLDER
+    mpiexec -n 4 python -m mpi4py curate.py FOLDER
 
 reads FOLDER/raw, writes FOLDER/curated and the provenance FOLDER/curation.h5. The sheets are dealt out to the ranks;
 each sheet is an activity of the rank that looked at it.

@@ -1,6 +1,6 @@
 """Job 3 of 3, learning: search a good setting, train it in full on all ranks, evaluate, keep the model.
 
-    mpiexec -n 4 python learn.py FOLDER
+    mpiexec -n 4 python -m mpi4py learn.py FOLDER
 
 reads FOLDER/digits.h5, writes FOLDER/model.npz and the provenance FOLDER/learning.h5. In the search every rank tries
 settings of its own; then all ranks train one network together, each on its share of every batch.
@@ -82,7 +82,7 @@ def try_out(run: provml.Run, digits: provml.Entity, setting: Setting, training: 
     descent = Descent(network, setting, MPI.COMM_SELF)
     accuracy = 0.0
     with run.training(
-        "trial", local=True, task="classification", algorithm="SGD with momentum", use=[digits], params=dict(setting)
+        "trial", local=True, task="classification", algorithm="SGD with momentum", use=[digits], params=setting
     ) as trial:
         step = 0
         for epoch in trial.sections("epoch", setting["epochs"]):
@@ -107,8 +107,9 @@ def search(run: provml.Run, digits: provml.Entity, training: Part, validation: P
         accuracy = try_out(run, digits, setting, training, validation)
         mine.append((-accuracy, number, setting))
         report(number + 1, len(CANDIDATES) + FULL_EPOCHS, f"trial {number}: accuracy {accuracy:.3f}")
-    _, _, best = min(trial for of_rank in comm.allgather(mine) for trial in of_rank)
+    everybodys: list[list[tuple[float, int, Setting]]] = comm.allgather(mine)
     run.flush()
+    _, _, best = min(trial for of_rank in everybodys for trial in of_rank)
     return best
 
 
@@ -121,7 +122,7 @@ def train(
     descent = Descent(network, setting, comm)
     best, best_accuracy = folder / "checkpoints" / "none", -1.0
     with run.training(
-        "full training", task="classification", algorithm="SGD with momentum", use=[digits], params=dict(setting)
+        "full training", task="classification", algorithm="SGD with momentum", use=[digits], params=setting
     ) as stage:
         step = 0
         for epoch in stage.sections("epoch", setting["epochs"]):
@@ -133,7 +134,7 @@ def train(
             checkpoint = folder / "checkpoints" / f"epoch-{epoch.index:02}.npz"
             if comm.rank == 0:
                 network.save(checkpoint)
-                epoch.log_model(checkpoint, step=step, derived_from=[digits])
+                epoch.log_model(checkpoint, step=step)
             comm.Barrier()
             accuracy = measure(network, validation, comm)["accuracy"]
             with epoch.validation(use={"model": checkpoint, "validation": digits}) as check:

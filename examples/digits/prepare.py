@@ -1,6 +1,6 @@
 """Job 2 of 3, learning data preparation: split, normalise and augment the curated digits into one learning dataset.
 
-    mpiexec -n 2 python prepare.py FOLDER
+    mpiexec -n 2 python -m mpi4py prepare.py FOLDER
 
 reads FOLDER/curated, writes FOLDER/digits.h5 and the provenance FOLDER/preparation.h5. All ranks share the work of one
 activity; the first rank writes the file.

@@ -90,7 +90,8 @@ def main() -> None:
     said = []
     with Progress(*columns, console=console) as progress:
         for name, script, ranks in JOBS:
-            command = [mpiexec, "-n", str(ranks), sys.executable, str(HERE / script), str(folder)]
+            # `-m mpi4py`: an error on one rank ends the job, where plain Python would leave the others waiting.
+            command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py", str(HERE / script), str(folder)]
             said = run_job(command, name, progress)
     console.print(*[line for line in said if not line.startswith("[")], sep="\n", highlight=False)
 
