@@ -169,9 +169,8 @@ class _Mapping:
         relation = links.relation
         assert relation.qualified
         leads, kind, to = relation.qualified
-        types = [self._type_tail(kind)]
         before = f" <{expand(leads)}> <{self._base}"
-        to_object = f" <{expand(to)}> <{self._base}"
+        is_kind, to_object = self._type_tail(kind), f" <{expand(to)}> <{self._base}"
         end = ">" + self._end
         said: list[Tails] = [[] for _ in range(first, last)]
         known: list[list[str]] = [[] for _ in range(first, last)]
@@ -181,26 +180,32 @@ class _Mapping:
             else:
                 for row, tail in field_tails(links.table, field, first, last, self._end):
                     said[row].append(tail)
-        pairs = zip(links.subjects[first:last].tolist(), links.objects[first:last].tolist(), strict=True)
-        for row, (subject, other) in enumerate(pairs):
-            if links.new_pair[first + row]:
-                links.said = Counter()
-            if not said[row]:
+        columns = (links.subjects, links.objects, links.new_pair)
+        rows = zip(*(column[first:last].tolist() for column in columns), said, known, strict=True)
+        last_subject, seed = -1, b""
+        for subject, other, new_pair, tails, key in rows:
+            if new_pair:
+                links.said.clear()
+            if not tails:
                 continue
+            if subject != last_subject:
+                last_subject, seed = subject, uuids.seed(self._uuids[subject])
+            target = self._uuids[other]
             # One of several statements of the same two nodes in the same role is known by its place among them.
-            key = tuple(known[row])
-            links.said[key] += 1
-            place = uuids.place(relation.name, self._uuids[other], *key, links.said[key])
-            uuid = uuids.below(uuids.seed(self._uuids[subject]), place)
+            links.said[tuple(key)] += 1
+            uuid = uuids.below(seed, uuids.place(relation.name, target, *key, links.said[tuple(key)]))
             about[subject - start].append(f"{before}{uuid}{end}")
             node = f"<{self._base}{uuid}>"
-            beside.append(node + node.join([*types, f"{to_object}{self._uuids[other]}{end}", *said[row]]))
+            beside.append(f"{node}{is_kind}{node}{to_object}{target}{end}{node}{node.join(tails)}")
 
     def _point(
         self, table: SortedTable, field: Field, first: int, last: int, said: list[Tails], known: list[list[str]]
     ) -> None:
         """Say what a row of a relation points at beside its object: a role, or another record such as the plan."""
         if not table.has(field.name):
+            # An older file: the uuid is what it would be if the column were there and empty.
+            for names in known:
+                names.append("")
             return
         before = f" <{expand(field.iri)}> <{self._base}"
         end = ">" + self._end

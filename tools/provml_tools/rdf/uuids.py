@@ -19,4 +19,5 @@ def below(namespace: bytes, name: str) -> str:
 
 def place(*parts: str | int) -> str:
     """Return the name that `identity.local` gives to a place of uuids, plain words and integers: nothing to escape."""
-    return "[" + ", ".join([f'"{part}"' if isinstance(part, str) else str(part) for part in parts]) + "]"
+    # That is JSON, as `repr` would have it but for the quotes.
+    return repr([*parts]).replace("'", '"')
