@@ -29,7 +29,7 @@ _HAD_ROLE = "prov:hadRole"
 
 
 def statements(graph: Graph, base: str | None = None, samples: bool = False, named: bool = True) -> Iterator[str]:
-    """Yield what a graph says, as text of N-Quads (or of N-Triples, if not `named`), in pieces.
+    """Yield what a graph says, as text of N-Quads (or of N-Triples, if not `named`), in pieces of whole lines.
 
     Parameters
     ----------
