@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,11 +20,11 @@ _LOW = np.uint64(0xFFFFFFFF)
 class FrameSource(Protocol):
     """Whatever holds the frames of a run: the log of a running job, its journals, or both."""
 
-    def sources(self) -> list[tuple[int, int, int]]:
+    def sources(self) -> Sequence[tuple[int, int, int]]:
         """Return (attempt, rank, lane) of every source, sorted."""
         ...
 
-    def blocks(self, source: tuple[int, int, int], /) -> Iterator[bytes | memoryview]:
+    def blocks(self, source: Source, /) -> Iterator[bytes | memoryview]:
         """Yield the frames of a source in order of sequence, in blocks of whole frames, each frame once."""
         ...
 

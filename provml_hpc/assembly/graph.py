@@ -55,7 +55,7 @@ class SampleTable:
     """The samples of one activity with the same measures, in order of rank, attempt and sequence.
 
     `read(start, stop)` gives the columns ``rank``, ``attempt``, ``section`` (the id of the innermost open section, or
-    ABSENT), ``step``, ``time_ns`` (all int64) and one float64 column a measure, under the measure's own name.
+    ABSENT), ``step``, ``time_ns`` (all int64) and one float64 column a measure, under :func:`key_of` it.
     """
 
     name: str
@@ -67,6 +67,15 @@ class SampleTable:
     """Its group in a closed file; empty while the run goes on."""
     column_of: Mapping[str, str] = field(default_factory=dict)
     """The name of each measure's column in the file, where it could not have the measure's own."""
+
+
+FIXED_COLUMNS = ("rank", "attempt", "section", "step", "time_ns")
+"""The columns that every sample table has before its measures."""
+
+
+def key_of(measure: str) -> str:
+    """Return under which key a stretch of samples holds a measure: its name, unless a fixed column has that name."""
+    return f"{measure}-2" if measure in FIXED_COLUMNS else measure
 
 
 @dataclass

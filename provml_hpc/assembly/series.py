@@ -12,11 +12,9 @@ from provml_hpc import identity, records
 from provml_hpc.assembly.activities import Activities
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.frames import FrameSource, Split, Stream, samples, split
-from provml_hpc.assembly.graph import ABSENT, RunInfo, SampleTable
+from provml_hpc.assembly.graph import ABSENT, FIXED_COLUMNS, RunInfo, SampleTable, key_of
 
 _Array = np.ndarray[Any, np.dtype[Any]]
-FIXED = ("rank", "attempt", "section", "step", "time_ns")
-"""The columns that every sample table has before its measures."""
 
 
 class _Stretch(NamedTuple):
@@ -150,8 +148,8 @@ class Series:
         def read(start: int, stop: int) -> dict[str, _Array]:
             stop = min(stop, table.count)
             width = max(stop - start, 0)
-            columns: dict[str, _Array] = {name: np.empty(width, np.int64) for name in FIXED}
-            columns |= {name: np.empty(width, np.float64) for name in table.measures}
+            columns: dict[str, _Array] = {name: np.empty(width, np.int64) for name in FIXED_COLUMNS}
+            columns |= {key_of(name): np.empty(width, np.float64) for name in table.measures}
             at = start
             while at < stop:
                 stretch = table.stretches[int(np.searchsorted(firsts, at, "right")) - 1]
@@ -165,7 +163,7 @@ class Series:
                 columns["time_ns"][here] = rows.clock_ns + self._offsets[stretch.source]
                 columns["section"][here] = self._sections(stretch.source, rows.section, ids)
                 for name, place in zip(table.measures, stretch.order, strict=True):
-                    columns[name][here] = rows.values[:, place]
+                    columns[key_of(name)][here] = rows.values[:, place]
                 at += high - low
             return columns
 

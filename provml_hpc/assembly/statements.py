@@ -88,8 +88,9 @@ class Statements:
             case records.Dropped():
                 self._dropped(source, record)
             case records.Continued():
-                other = self.build.node("WorkflowExecution", record.run, label=record.file, run=record.run)
-                self.build.relate("wasInformedBy", self.run.uuid, other)
+                if record.run != self.run.uuid:  # it goes on in its own file by resuming
+                    other = self.build.node("WorkflowExecution", record.run, run=record.run)
+                    self.build.relate("wasInformedBy", self.run.uuid, other)
             case _:
                 pass
 

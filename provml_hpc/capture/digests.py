@@ -43,13 +43,13 @@ class Digester:
         self._writer = writer
         self._hasher = Hasher(self._deliver)
         self._open: dict[_Id, Wanted] = {}
-        self._known: set[_Id] = set()
+        self._known: set[tuple[_Id, bool]] = set()
 
     def want(self, key: StatKey, *, whole: bool = False, at_once: bool = False) -> None:
         """Ask that somebody digests a file; `at_once` where no other rank can have declared it."""
-        if _id(key) in self._known:
+        if (_id(key), whole) in self._known:
             return
-        self._known.add(_id(key))
+        self._known.add((_id(key), whole))
         if not (at_once or self._writer):
             self._open[_id(key)] = key, whole
         elif key.size <= SMALL and not key.is_directory:
@@ -71,10 +71,10 @@ class Digester:
         """On the writer rank: choose for each rank which of its requests it shall read, by their position."""
         chosen: dict[int, list[int]] = {}
         for rank, text in enumerate(requests):
-            for position, (path, device, inode, size, mtime, directory, _) in enumerate(
+            for position, (path, device, inode, size, mtime, directory, whole) in enumerate(
                 json.loads(text) if text else []
             ):
-                one = _id(StatKey(path, device, inode, size, mtime, directory))
+                one = _id(StatKey(path, device, inode, size, mtime, directory)), whole
                 if one not in self._known:
                     self._known.add(one)
                     chosen.setdefault(rank, []).append(position)

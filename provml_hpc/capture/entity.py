@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
     from provml_hpc.capture.session import Session
+
+TREE_LOOK = 20_000
+"""How many entries of a directory are looked at when it is declared."""
 
 UNRESOLVED = 0
 """The class code of a path of which only the run as a whole knows what it is."""
@@ -83,7 +87,7 @@ def look(source: Any) -> Named:
         if address is not None:
             text = address.path
         try:
-            return Named(text, stat_key(text))
+            return Named(text, state_of(text))
         except OSError as error:
             absolute = clean_text(os.path.abspath(text))  # noqa: PTH100 - links stay as the user wrote them
             return Named(text, StatKey(absolute, 0, 0, 0, 0, False), missing=error.strerror or "cannot be looked at")
@@ -100,6 +104,39 @@ def look(source: Any) -> Named:
     return Named(f"array{list(shape)}" if shape is not None else "array", digest=digest)
 
 
+def state_of(path: str) -> StatKey:
+    """Return the state of a file or directory; equal as long as its bytes are taken to be.
+
+    Raises
+    ------
+    OSError
+        It is not there or cannot be looked at.
+    """
+    key = stat_key(path)
+    return _tree_key(key) if key.is_directory else key
+
+
+def _tree_key(key: StatKey) -> StatKey:
+    """Return a key that changes with the files of a directory: their bytes in all, and the latest change of any.
+
+    A directory's own size and time say nothing of them. Only the first files are looked at, so that this stays a matter
+    of milliseconds; the digest covers all.
+    """
+    size, latest, left = 0, key.mtime_ns, TREE_LOOK
+    folders = [key.path]
+    while folders and left > 0:
+        with suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                left -= 1
+                status = entry.stat(follow_symlinks=False)
+                latest = max(latest, status.st_mtime_ns)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                else:
+                    size += status.st_size
+    return key._replace(size=size, mtime_ns=latest)
+
+
 def declared(
     cls: str,
     activity: int,
@@ -113,10 +150,9 @@ def declared(
     step: int | None = None,
 ) -> records.Declared:
     """Return the record that says it."""
-    given = found.digest
-    if digest is not None and not isinstance(digest, bool):
-        given = parse_digest(digest) if isinstance(digest, (str, Digest)) else given
-    key = found.key
+    given, key = found.digest, found.key
+    if isinstance(digest, (str, Digest)):
+        given = parse_digest(digest, size=key.size if key and key.mtime_ns else None)
     return records.Declared(
         code=vocabulary.CLASS[cls].code if cls else UNRESOLVED,
         activity=activity,

@@ -8,9 +8,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from provml_hpc import records, vocabulary
-from provml_hpc.capture.entity import Entity
+from provml_hpc.capture.entity import Entity, state_of
 from provml_hpc.capture.samples import SampleLog
-from provml_hpc.content import stat_key
 from provml_hpc.errors import ProvMLError
 from provml_hpc.values import UnrecordableError, clean_text, flatten
 
@@ -99,7 +98,7 @@ class Node:
             if made.key is None:
                 continue
             try:
-                key = stat_key(made.key.path)
+                key = state_of(made.key.path)
             except OSError:
                 self._session.write(records.Settled(made.handle, 0, 0, 0))
                 continue

@@ -20,7 +20,7 @@ from provml_hpc.capture.inert import InertSession
 from provml_hpc.capture.node import Node
 from provml_hpc.capture.session import Session
 from provml_hpc.environment import site_authority
-from provml_hpc.errors import OutputExistsError, ProvMLError, UsageError
+from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, ProvMLError, UsageError
 from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PHASES = ("curation", "preparation", "learning")
 IF_EXISTS = ("error", "new", "resume")
 CLOSE_TIMEOUT = 3600.0
+REFUSALS = {error.__name__: error for error in (OutputExistsError, FileBusyError, FormatError, FileMissingError)}
+"""What the user has to decide: raised on all ranks, strict or not, because going on would hide it."""
 
 
 class Run(Activity):
@@ -171,6 +173,8 @@ def init(
         An argument cannot be meant.
     OutputExistsError
         The output exists and `if_exists` is ``"error"``; on all ranks.
+    FileBusyError
+        The job to be resumed is alive, or being recovered; on all ranks.
     """
     if phase not in PHASES:
         raise UsageError(f"phase={phase!r}; choose one of {', '.join(PHASES)}")
@@ -200,9 +204,9 @@ def init(
         }
         offer, storage = _claim(path, meta, if_exists)
     offer = json.loads(transport.broadcast(json.dumps(offer).encode(), transport.writer))
-    if offer.get("exists"):
+    if "refused" in offer:
         transport.close()
-        raise OutputExistsError(offer["exists"])
+        raise REFUSALS[offer["refused"]](offer["reason"])
     session = Session(
         transport,
         offer["meta"],
@@ -231,8 +235,8 @@ def _claim(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, 
     try:
         storage = Output.claim(path, meta, if_exists)
         return {"output": str(storage.path), "meta": storage.meta}, storage
-    except OutputExistsError as error:
-        return {"exists": str(error)}, None
+    except tuple(REFUSALS.values()) as error:
+        return {"refused": type(error).__name__, "reason": str(error)}, None
     except (OSError, ProvMLError) as error:
         trouble = f"{path} cannot be written: {error}. What is logged goes to the journals only"
         return {"output": str(path), "meta": meta, "trouble": trouble}, None

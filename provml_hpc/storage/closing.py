@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
+from provml_hpc.storage.kept import keep_records
 from provml_hpc.storage.place import partial_of, publish, scratch_of
-from provml_hpc.storage.tables import write_file
+from provml_hpc.storage.tables import read_attributes, write_file
 
 FINISHED, FAILED, INCOMPLETE, RECOVERED, RUNNING = "finished", "failed", "incomplete", "recovered", "running"
 
@@ -49,7 +50,7 @@ def close(output: Path, frames: FrameSource, meta: dict[str, Any], commits: Any,
     Parameters
     ----------
     output
-        ``NAME.h5``, which must be free.
+        ``NAME.h5``, which must be free or hold earlier attempts of the same run.
     frames
         All frames of the run.
     meta
@@ -66,8 +67,11 @@ def close(output: Path, frames: FrameSource, meta: dict[str, Any], commits: Any,
     graph.run.status = RECOVERED if recovered and status == INCOMPLETE else status
     temporary = scratch_of(output)
     try:
-        write_file(temporary, graph, commits)
-        publish(temporary, output)
+        write_file(temporary, graph, commits, more=lambda file: keep_records(file, frames))
+        if output.exists() and str(read_attributes(output).get("run")) == graph.run.uuid:
+            temporary.replace(output)  # the file of its own earlier attempts, which this one holds too
+        else:
+            publish(temporary, output)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

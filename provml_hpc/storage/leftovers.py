@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from provml_hpc.errors import ProvMLError
-from provml_hpc.journal import DeadSegment
+from provml_hpc.journal import DeadSegment, node_folders, own_folder
 from provml_hpc.records import Source, walk
 from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.place import hidden_of
 
 
 @dataclass
@@ -26,6 +28,13 @@ class Found:
     damage: list[str] = field(default_factory=list)
 
 
+def journal_folders(output: Path, meta: Mapping[str, Any]) -> list[Path]:
+    """Return where journals of a run may lie: beside the output, where the user said, and on this node."""
+    chosen = str(meta.get("journal_folder") or "")
+    run = str(meta["run"])
+    return [hidden_of(output), *([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
+
+
 def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSegment], list[str]]:
     """Read all journal segments of a run in some folders; also say what could not be read.
 
@@ -33,7 +42,7 @@ def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSe
     """
     segments: list[DeadSegment] = []
     troubles: list[str] = []
-    for folder in folders:
+    for folder in dict.fromkeys(folders):
         if folder.is_symlink() or not folder.is_dir():
             continue
         for path in sorted(folder.glob("*.journal")):
@@ -61,7 +70,7 @@ class Leftovers:
     def __init__(self, log: LogReader | None, segments: list[DeadSegment]) -> None:
         self._log = log
         self.found: dict[Source, Found] = {}
-        self._more: dict[Source, list[memoryview]] = {}
+        self._more: dict[Source, list[tuple[int, int, memoryview]]] = {}
         if log is not None:
             for place in log.sources():
                 source = Source(*place)
@@ -96,7 +105,7 @@ class Leftovers:
                 start = next(at for at, _, _, sequence in walk(frames) if sequence > last)
                 frames = frames[start:]
             found.taken += final - max(first - 1, last)
-            self._more.setdefault(source, []).append(frames)
+            self._more.setdefault(source, []).append((max(first, last + 1), final, frames))
             last = final
 
     def sources(self) -> list[tuple[int, int, int]]:
@@ -108,10 +117,11 @@ class Leftovers:
         place = Source(*source)
         if self._log is not None and self.found[place].committed:
             yield from self._log.blocks(place)
-        yield from self._more.get(place, ())
+        for _, _, frames in self._more.get(place, ()):
+            yield frames
 
-    def further(self) -> Iterator[tuple[Source, memoryview]]:
-        """Yield the frames that only journals have."""
+    def further(self) -> Iterator[tuple[Source, int, int, memoryview]]:
+        """Yield (source, first and last sequence, frames) of what only journals have."""
         for source, blocks in sorted(self._more.items()):
-            for block in blocks:
-                yield source, block
+            for first, last, frames in blocks:
+                yield source, first, last, frames

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +26,7 @@ from h5py import h5s
 
 from provml_hpc.errors import OutputExistsError, StateError, StorageError
 from provml_hpc.records import Source
+from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.log_format import (
     COMMIT,
     DATASETS,
@@ -156,7 +156,7 @@ class LogWriter:
             file.swmr_mode = True
             return cls(path, file)
         except Exception as error:
-            _poison(file)
+            abandon(file)
             path.unlink(missing_ok=True)
             raise StorageError(
                 f"{path} could not be made ({brief(error)}): check the folder's room and permissions"
@@ -244,13 +244,13 @@ class LogWriter:
             file.flush()
         except Exception as error:
             self.broken = self.broken or brief(error)
-            _poison(file)
+            abandon(file)
             return
         try:
             file.close()
         except Exception as error:
             self.broken = self.broken or brief(error)
-            _poison(file)
+            abandon(file)
 
     def __enter__(self) -> LogWriter:
         return self
@@ -284,7 +284,7 @@ class LogWriter:
     def _break(self, reason: str) -> None:
         self.broken = reason
         file, self._file = self._file, None
-        _poison(file)  # Before the datasets are let go: that would make HDF5 write once more.
+        abandon(file)  # Before the datasets are let go: that would make HDF5 write once more.
         self._frames = self._extents = self._commits = None
 
     def _write_frames(self, data: bytes | bytearray | memoryview, size: int) -> None:
@@ -355,29 +355,3 @@ def _keep(path: Path) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(path, path.with_name(f"{path.name}.damaged-{number}"))
             return
-
-
-def _poison(file: Any) -> None:
-    """Close a file that HDF5 failed to write, so that neither the close nor the end of the process touches it again.
-
-    After a full disk, HDF5 fails at the close as well, keeps the file open, tries again when the process ends, and dies
-    by a segmentation fault there. So its descriptor is turned to an unnamed scratch file first: what is on disk stays
-    as the last good write left it, which SWMR keeps readable, and the rest goes to where it does no harm.
-    """
-    with contextlib.suppress(Exception):
-        descriptor = file.id.get_vfd_handle()
-        scratch = _scratch()
-        try:
-            os.dup2(scratch, descriptor, inheritable=False)
-        finally:
-            os.close(scratch)
-    with contextlib.suppress(Exception):
-        file.close()
-
-
-def _scratch() -> int:
-    # Memory takes the last writes and lets HDF5 close the file. Under a limit on file sizes that fails like the file
-    # did; then they go nowhere, which leaves a descriptor open, but still nothing to be written at the end.
-    if hasattr(os, "memfd_create") and resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY:
-        return os.memfd_create("provml-poisoned")
-    return os.open(os.devnull, os.O_RDWR)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from time import time_ns
 from typing import Any
@@ -10,9 +11,14 @@ from provml_hpc.errors import OutputExistsError
 from provml_hpc.journal import safe_folder
 from provml_hpc.records import Source
 from provml_hpc.storage import closing
+from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders
 from provml_hpc.storage.log import LogWriter
-from provml_hpc.storage.owner import Ownership
+from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.owner import Ownership, recovering
 from provml_hpc.storage.place import hidden_of, partial_of
+from provml_hpc.storage.reopened import reopen
+
+logger = logging.getLogger("provml_hpc")
 
 
 def _free(path: Path) -> bool:
@@ -55,6 +61,8 @@ class Output:
         StorageError
             It cannot be written.
         """
+        if if_exists == "resume" and not _free(path):
+            return cls._resume(path, meta)
         path = _choose(path, if_exists)
         safe_folder(hidden_of(path))
         ownership = Ownership.take(path, meta["run"])
@@ -64,6 +72,38 @@ class Output:
             ownership.release()
             raise
         return cls(path, meta, log, ownership)
+
+    @classmethod
+    def _resume(cls, path: Path, meta: dict[str, Any]) -> Output:
+        """Go on with the run that a dead job left: bring its journals into its log, then begin the next attempt."""
+        with recovering(path):
+            if not partial_of(path).exists():
+                reopen(path)
+            with LogReader(partial_of(path)) as old:
+                segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]))
+                left = Leftovers(old, segments)
+                further = list(left.further())
+                kept = dict(old.meta)
+            for trouble in troubles:
+                logger.warning("resume: %s", trouble)
+            log = LogWriter.reopen(partial_of(path))
+            try:
+                for source, first, last, frames in further:
+                    log.append(source, frames, first, last)
+                if further:
+                    log.commit(time_ns())
+            except BaseException:
+                log.close()
+                raise
+            for segment in segments:
+                segment.path.unlink(missing_ok=True)
+        attempt = 1 + max((source[0] for source in left.sources()), default=0)
+        return cls(
+            path,
+            {**meta, **kept, "attempt": attempt, "size": meta["size"]},
+            log,
+            Ownership.take(path, str(kept["run"])),
+        )
 
     def append(self, source: Source, data: memoryview, first: int, last: int) -> None:
         """Append frames; they count from the next commit on."""
@@ -77,7 +117,9 @@ class Output:
     def close(self) -> None:
         """Make the closed file, and remove the log once it is safe."""
         self._log.close()
-        closing.close(self.path)
+        with LogReader(self._log.path) as log:
+            closing.close(self.path, log, log.meta, log.commits)
+        closing.remove_log(self.path)
 
     def let_go(self) -> None:
         """Close what is open and give up the lock."""

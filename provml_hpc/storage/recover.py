@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from provml_hpc.errors import FileMissingError, FormatError, OutputExistsError
-from provml_hpc.journal import DeadSegment, node_folders, own_folder
+from provml_hpc.journal import DeadSegment
 from provml_hpc.storage import closing
-from provml_hpc.storage.leftovers import Found, Leftovers, find_segments
+from provml_hpc.storage.leftovers import Found, Leftovers, find_segments, journal_folders
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, output_of, partial_of
@@ -86,8 +86,9 @@ def recover(
         meta, segments, troubles = _gather(output, log, folders)
         left = Leftovers(log, segments)
         result = Recovery(output, str(meta["run"]), "", list(left.found.values()), troubles)
-        if output.exists():
-            _finish_closed(output, meta, left, result, dry_run)
+        if output.exists() and _is_complete(output, meta, left):
+            result.status = str(read_attributes(output).get("status", ""))
+            result.done = not dry_run
         elif dry_run:
             result.done = False
         else:
@@ -109,10 +110,10 @@ def _has_journals(folders: list[Path]) -> bool:
 def _gather(
     output: Path, log: LogReader | None, folders: list[Path]
 ) -> tuple[dict[str, Any], list[DeadSegment], list[str]]:
-    run = str(log.meta["run"]) if log is not None else None
-    if run is not None:  # a journal that found no room beside the output lies in a folder named after the run
-        chosen = log.meta.get("journal_folder") if log is not None else None
-        folders = [*folders, *node_folders(run), *([Path(chosen) / own_folder(run)] if chosen else [])]
+    run = None
+    if log is not None:
+        run = str(log.meta["run"])
+        folders = [*folders, *journal_folders(output, log.meta)]
     segments, troubles = find_segments(folders, run)
     if log is not None:
         return dict(log.meta), segments, troubles
@@ -125,10 +126,13 @@ def _gather(
     return dict(segments[0].description), segments, troubles
 
 
-def _finish_closed(output: Path, meta: dict[str, Any], left: Leftovers, result: Recovery, dry_run: bool) -> None:
-    """Make sure that the job died between giving the closed file its name and removing the rest."""
+def _is_complete(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:
+    """Tell whether the closed file holds all that was left: the job then died while it removed the rest.
+
+    A resumed run has a closed file of its earlier attempts beside its log; that one is not complete.
+    """
     attributes = read_attributes(output)
     if str(attributes.get("run")) != str(meta["run"]):
         raise OutputExistsError(f"{output} is there and belongs to another run; move it away, then recover again")
-    result.status = str(attributes.get("status", ""))
-    result.done = not dry_run
+    last = max((source[0] for source in left.sources()), default=0)
+    return max(attributes["details"].get("attempts", [1]), default=1) >= last

@@ -1,0 +1,344 @@
+"""The closed file: the graph of a run as tables, written once and never changed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from provml_hpc import vocabulary
+from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
+from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StorageError
+from provml_hpc.storage.abandon import abandon
+from provml_hpc.storage.columns import CHUNK, TABLE, clean, iterate, read_table, write_table
+from provml_hpc.storage.log_format import brief
+from provml_hpc.storage.place import FORMAT_NAME
+from provml_hpc.storage.samples import GROUP, place_samples, read_samples, write_samples
+
+FORMAT_VERSION = "1.0"
+"""The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
+
+RECORDS, RELATIONS, COMMITS = "records", "relations", "commits"
+_KNOWN = {RECORDS: vocabulary.CLASS, RELATIONS: vocabulary.RELATION}
+COMMIT_ROW = np.dtype([("number", "<i8"), ("time_ns", "<i8"), ("rows", "<i8"), ("bytes", "<i8")])
+"""One commit, as a closed file and a reader tell of it: its number, its time, its frames and their bytes."""
+
+_BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, MemoryError)
+_TEXTS = ("run", "name", "phase", "study", "authority", "status", "writer")
+
+
+def write_file(
+    path: Path,
+    graph: Graph,
+    commits: np.ndarray[Any, np.dtype[Any]],
+    *,
+    check: Callable[[], None] = lambda: None,
+    more: Callable[[Any], None] = lambda file: None,
+) -> None:
+    """Write the closed file of a run under a name that must be free, and wait until the disk has it.
+
+    Parameters
+    ----------
+    path
+        Its name; :func:`provml_hpc.storage.place.publish` gives it the one that it shall keep.
+    graph
+        The run. Its sample tables learn their places in the file by this.
+    commits
+        The rows of the log's commits, or of :data:`COMMIT_ROW`.
+    check
+        Called now and then; what it raises ends the writing, for example when the time for it is up.
+    more
+        Called with the file at last, to add to it.
+
+    Raises
+    ------
+    StorageError
+        It could not be written; nothing of it is left.
+    """
+    try:
+        # v110, since the file has to be readable with what clusters have installed.
+        with h5py.File(path, "x", libver=("v110", "v110"), locking="best-effort") as file:
+            try:
+                _write(file, graph, commits, check)
+                more(file)
+                file.flush()
+                os.fsync(file.id.get_vfd_handle())
+            except BaseException:
+                # Nothing of it is wanted, so HDF5 must not try once more to write what it could not.
+                abandon(file)
+                raise
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, ProvMLError):
+            raise
+        if not isinstance(error, FileExistsError):
+            path.unlink(missing_ok=True)
+        raise StorageError(f"{path} could not be written ({brief(error)}): make room, then recover the run") from error
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], check: Callable[[], None]) -> None:
+    run = graph.run
+    file.attrs["format"] = FORMAT_NAME
+    file.attrs["format_kind"] = "tables"
+    file.attrs["format_version"] = FORMAT_VERSION
+    for name in _TEXTS:
+        file.attrs[name] = clean(run.uuid if name == "run" else str(getattr(run, name)))
+    file.attrs["started_ns"] = np.int64(run.started_ns)
+    file.attrs["committed_ns"] = np.int64(run.committed_ns)
+    file.attrs["details"] = clean(json.dumps(run.details, ensure_ascii=False, default=str))
+    place_samples(graph)
+    for name, tables in ((RECORDS, graph.nodes), (RELATIONS, graph.relations)):
+        group = file.create_group(name)
+        for table in tables.values():
+            check()
+            write_table(group, table)
+    rows = commit_rows(commits)
+    columns: dict[str, Any] = {name: rows[name].astype(np.int64) for name in COMMIT_ROW.names or ()}
+    write_table(file, Table(COMMITS, columns))
+    write_samples(file, graph, check)
+
+
+def commit_rows(commits: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return commits as :data:`COMMIT_ROW`; frames are counted only where the log's reader did so."""
+    rows = np.zeros(len(commits), COMMIT_ROW)
+    have = commits.dtype.names or ()
+    rows["number"], rows["time_ns"] = commits["number"], commits["time_ns"]
+    rows["rows"] = commits["rows"] if "rows" in have else ABSENT
+    rows["bytes"] = commits["bytes"] if "bytes" in have else np.diff(commits["frames_end"], prepend=np.uint64(0))
+    return rows
+
+
+def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what a closed file says of its run: the root attributes, `details` as the value that its JSON means.
+
+    Raises
+    ------
+    FileMissingError, FormatError
+        There is no such file, or it is damaged, foreign, or of a newer format.
+    """
+    with TablesFile(path) as file:
+        return dict(file.attributes)
+
+
+class LazyTables(dict[str, Table]):
+    """Tables by name, each read when it is first asked for."""
+
+    def __init__(self, names: list[str], load: Callable[[str], Table]) -> None:
+        super().__init__()
+        self._names, self._load = names, load
+
+    def __missing__(self, name: str) -> Table:
+        if name not in self._names:
+            raise KeyError(name)
+        table = self[name] = self._load(name)
+        return table
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a table, or the default where there is none."""
+        return self[name] if name in self._names else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> Any:
+        """Return the names."""
+        return dict.fromkeys(self._names).keys()
+
+    def values(self) -> Any:
+        """Return all tables; this reads them."""
+        return [self[name] for name in self._names]
+
+    def items(self) -> Any:
+        """Return names and tables; this reads them."""
+        return [(name, self[name]) for name in self._names]
+
+
+class TablesFile:
+    """A closed file, open for reading.
+
+    Raises
+    ------
+    FileMissingError
+        There is no such file.
+    FormatError
+        It is damaged, foreign, or of a newer format; so also on any later read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        self.attributes: Mapping[str, Any] = {}
+        """The root attributes as Python values; `details` is what its JSON means."""
+        try:
+            self._file: Any = h5py.File(self.path, "r", locking="best-effort")
+        except FileNotFoundError:
+            raise FileMissingError(f"there is no file {self.path}: check the name") from None
+        except OSError as error:
+            raise FormatError(_unreadable(self.path, error)) from error
+        try:
+            with self._guarded():
+                self.attributes = self._read_attributes()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read_attributes(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in self._file.attrs:
+            value = self._file.attrs[name]
+            if isinstance(value, bytes):
+                value = value.decode("utf-8", "replace")
+            found[name] = value.item() if isinstance(value, np.generic) else value
+        if found.get("format") != FORMAT_NAME:
+            raise FormatError(f"{self.path} is an HDF5 file, but not one of provml-hpc: give the file of a run")
+        if found.get("format_kind") != "tables":
+            raise FormatError(f"{self.path} is the log of a run, not its closed file: recover it")
+        version = str(found.get("format_version"))
+        if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+            raise FormatError(
+                f"{self.path} has format {version}, this release reads {FORMAT_VERSION}: use a release of its time"
+            )
+        details = json.loads(str(found.get("details", "{}")))
+        found["details"] = details if isinstance(details, dict) else {}
+        return found
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[None]:
+        try:
+            yield
+        except ProvMLError:
+            raise
+        except _BROKEN as error:
+            raise FormatError(f"{self.path} is damaged ({brief(error)}): take another copy of it") from error
+
+    @property
+    def file(self) -> Any:
+        """The h5py file."""
+        return self._file
+
+    @property
+    def run(self) -> RunInfo:
+        """What is known of the run as a whole."""
+        told = self.attributes
+        texts = {name: str(told.get(name, "")) for name in _TEXTS if name != "run"}
+        return RunInfo(
+            str(told.get("run", "")),
+            **texts,
+            started_ns=int(told.get("started_ns", ABSENT)),
+            committed_ns=int(told.get("committed_ns", ABSENT)),
+            file=self.path.name,
+            details=dict(told["details"]),
+        )
+
+    def names(self, kind: str) -> list[str]:
+        """Return which tables there are, of ``"records"`` or ``"relations"``: those of the vocabulary in its order first."""
+        with self._guarded():
+            group = self._file.get(kind, {})
+            there = [name for name in group if _kind(group.get(name)) == TABLE]
+            known = [name for name in _KNOWN.get(kind, ()) if name in there]
+            return known + [name for name in there if name not in known]
+
+    def table(self, kind: str, name: str) -> Table:
+        """Read one table of ``"records"`` or ``"relations"``."""
+        with self._guarded():
+            table = read_table(self._file[kind][name])
+            self._point(table)
+            return table
+
+    def iter_table(self, kind: str, name: str, chunk: int = CHUNK) -> Iterator[Table]:
+        """Yield one table of ``"records"`` or ``"relations"`` in stretches of `chunk` rows."""
+        with self._guarded():
+            for table in iterate(self._file[kind][name], chunk):
+                self._point(table)
+                yield table
+
+    def _point(self, table: Table) -> None:
+        """Fill in the file that a series lies in: it may have been moved since it was written."""
+        if "path" in table.columns and "column" in table.columns and "file" in table.columns:
+            table.columns["file"] = [self.path.name if path else "" for path in table.columns["path"]]
+
+    def samples(self) -> list[SampleTable]:
+        """Return the sample tables, whose rows are read when they are asked for."""
+        with self._guarded():
+            group = self._file.get(GROUP, {})
+            return [self._careful(read_samples(group[name])) for name in group]
+
+    def _careful(self, table: SampleTable) -> SampleTable:
+        read = table.read
+
+        def guarded(start: int, stop: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+            with self._guarded():
+                return read(start, stop)
+
+        table.read = guarded
+        return table
+
+    def commits(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return the commits of the run, as :data:`COMMIT_ROW`."""
+        with self._guarded():
+            table = read_table(self._file[COMMITS])
+            rows = np.zeros(len(table), COMMIT_ROW)
+            for name in COMMIT_ROW.names or ():
+                rows[name] = table.columns[name]
+            return rows
+
+    def graph(self) -> Graph:
+        """Return the run; its tables are read when they are asked for, while the file is open.
+
+        Classes and relations of a newer release, which the vocabulary does not have, are left out.
+        """
+        nodes = LazyTables(self._known(RECORDS), lambda name: self.table(RECORDS, name))
+        relations = LazyTables(self._known(RELATIONS), lambda name: self.table(RELATIONS, name))
+        return Graph(self.run, nodes, relations, self.samples())
+
+    def _known(self, kind: str) -> list[str]:
+        return [name for name in self.names(kind) if name in _KNOWN[kind]]
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        with contextlib.suppress(Exception):  # Nothing was written, so nothing can be lost by it.
+            self._file.close()
+
+    def __enter__(self) -> TablesFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TablesFile {str(self.path)!r}, run {self.attributes.get('name')!r}>"
+
+
+def _kind(group: Any) -> str:
+    return str(group.attrs.get("encoding-type", "")) if isinstance(group, h5py.Group) else ""
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    if path.is_dir():
+        return f"{path} is a folder: give a file in it"
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except OSError as reason:
+        return f"{path} cannot be read ({reason.strerror}): check its permissions"
+    if not start:
+        return f"{path} is empty: its job may still be writing it, or died doing so; recover it"
+    if start != b"\x89HDF\r\n\x1a\n":
+        return f"{path} is not an HDF5 file: give the file of a run"
+    return f"{path} is cut off or damaged ({brief(error)}): take another copy of it"
