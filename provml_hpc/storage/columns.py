@@ -43,6 +43,7 @@ def write_table(parent: Any, table: Table) -> Any:
         dataset = _write_column(group, name, column)
         if name in times or name == "time_ns":
             dataset.attrs["units"] = _TIME
+        dataset.flush()  # What cannot be written has to fail here: when h5py lets a dataset go, it can only be printed.
     return group
 
 

@@ -41,6 +41,9 @@ COMMIT = np.dtype(
         ("crc32", "<u4"),
     ]
 )
+COMMIT_ROW = np.dtype([("number", "<i8"), ("time_ns", "<i8"), ("rows", "<i8"), ("bytes", "<i8")])
+"""One commit, as a closed file and a reader tell of it: its number, its time, its frames and their bytes."""
+
 DATASETS = {"frames": np.dtype("u1"), "extents": EXTENT, "commits": COMMIT}
 """The datasets of a log; see ``docs/format.md``."""
 

@@ -18,6 +18,7 @@ from provml_hpc.errors import FileMissingError, FormatError, StateError
 from provml_hpc.records import Source, walk
 from provml_hpc.storage.log_format import (
     COMMIT,
+    COMMIT_ROW,
     DATASETS,
     EXTENT,
     LOG_VERSION,
@@ -105,6 +106,15 @@ class LogReader:
     def extents(self) -> np.ndarray[Any, np.dtype[Any]]:
         """The extents of the valid commits, as they were written."""
         return self._extents
+
+    def summary(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """Return the valid commits as people want them: number, time_ns, rows (frames) and bytes of each."""
+        rows = np.zeros(len(self._commits), COMMIT_ROW)
+        rows["number"], rows["time_ns"] = self._commits["number"], self._commits["time_ns"]
+        rows["bytes"] = np.diff(self._commits["frames_end"], prepend=np.uint64(0))
+        frames = self._extents["last_seq"] - self._extents["first_seq"] + np.uint64(1)
+        np.add.at(rows["rows"], self._extents["commit"].astype(np.int64) - 1, frames.astype(np.int64))
+        return rows
 
     @property
     def damage(self) -> list[str]:

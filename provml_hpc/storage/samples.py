@@ -119,6 +119,8 @@ def _write_rows(group: Any, table: SampleTable, check: Callable[[], None]) -> No
             dataset[start:stop] = columns[name]
         for measure, dataset in values.items():
             dataset[start:stop] = columns[key_of(measure)]
+    for dataset in (*fixed.values(), *values.values()):
+        dataset.flush()  # As for the columns of any table: here it can fail, later it can not.
 
 
 def read_samples(group: Any) -> SampleTable:

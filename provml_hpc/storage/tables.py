@@ -18,7 +18,7 @@ from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
 from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StorageError
 from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.columns import CHUNK, TABLE, clean, iterate, read_table, write_table
-from provml_hpc.storage.log_format import brief
+from provml_hpc.storage.log_format import COMMIT_ROW, brief
 from provml_hpc.storage.place import FORMAT_NAME
 from provml_hpc.storage.samples import GROUP, place_samples, read_samples, write_samples
 
@@ -26,9 +26,7 @@ FORMAT_VERSION = "1.0"
 """The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
 
 RECORDS, RELATIONS, COMMITS = "records", "relations", "commits"
-_KNOWN = {RECORDS: vocabulary.CLASS, RELATIONS: vocabulary.RELATION}
-COMMIT_ROW = np.dtype([("number", "<i8"), ("time_ns", "<i8"), ("rows", "<i8"), ("bytes", "<i8")])
-"""One commit, as a closed file and a reader tell of it: its number, its time, its frames and their bytes."""
+_KNOWN: dict[str, Mapping[str, Any]] = {RECORDS: vocabulary.CLASS, RELATIONS: vocabulary.RELATION}
 
 _BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, MemoryError)
 _TEXTS = ("run", "name", "phase", "study", "authority", "status", "writer")
@@ -51,7 +49,7 @@ def write_file(
     graph
         The run. Its sample tables learn their places in the file by this.
     commits
-        The rows of the log's commits, or of :data:`COMMIT_ROW`.
+        The rows of the log's commits, or its :meth:`~provml_hpc.storage.log_reader.LogReader.summary`.
     check
         Called now and then; what it raises ends the writing, for example when the time for it is up.
     more
@@ -75,10 +73,10 @@ def write_file(
                 abandon(file)
                 raise
     except (OSError, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, ProvMLError):
-            raise
         if not isinstance(error, FileExistsError):
             path.unlink(missing_ok=True)
+        if isinstance(error, ProvMLError):
+            raise
         raise StorageError(f"{path} could not be written ({brief(error)}): make room, then recover the run") from error
     except BaseException:
         path.unlink(missing_ok=True)
@@ -245,9 +243,9 @@ class TablesFile:
         )
 
     def names(self, kind: str) -> list[str]:
-        """Return which tables there are, of ``"records"`` or ``"relations"``: those of the vocabulary in its order first."""
+        """Return the tables of ``"records"`` or ``"relations"``, those of the vocabulary in its order first."""
         with self._guarded():
-            group = self._file.get(kind, {})
+            group: Any = self._file.get(kind, {})
             there = [name for name in group if _kind(group.get(name)) == TABLE]
             known = [name for name in _KNOWN.get(kind, ()) if name in there]
             return known + [name for name in there if name not in known]

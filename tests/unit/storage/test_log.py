@@ -64,6 +64,8 @@ def test_what_is_committed_is_read_back(path: Path) -> None:
         assert [back.committed(s) for s in (ONE, TWO, Source(9, 9, 9))] == [9, 2, 0]
         assert back.commits["time_ns"].tolist() == [77, 78]
         assert back.commits["flags"].tolist() == [5, 0]
+        assert back.summary()[["number", "time_ns", "rows"]].tolist() == [(1, 77, 7), (2, 78, 4)]
+        assert int(back.summary()["bytes"].sum()) == len(frames(1, 9) + frames(1, 2))
         assert back.damage == []
         expected = {"format": "provml-hpc", "format_kind": "log", "format_version": "1.0", "uuid": "u"}
         assert back.meta == {**expected, "name": "Überholz", "empty": "", "n": 3, "x": 0.5, "yes": True}
