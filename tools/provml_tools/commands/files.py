@@ -1,0 +1,47 @@
+"""Opening the files that a command was given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from provml_hpc.assembly.graph import Graph
+from provml_hpc.errors import UsageError
+
+
+def in_turn(files: Sequence[str], done: Callable[..., object] = lambda: None) -> Iterator[Graph]:
+    """Yield the graph of each file when it is asked for, close the file after that, and call `done`."""
+    from provml_hpc.storage import reader
+
+    once(files)
+    for name in files:
+        with reader.open(name) as file:
+            yield file.graph
+        done()
+
+
+@contextlib.contextmanager
+def together(files: Sequence[str]) -> Iterator[list[Graph]]:
+    """Open all files and yield their graphs, which are read when they are asked for."""
+    from provml_hpc.storage import reader
+
+    once(files)
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(reader.open(name)).graph for name in files]
+
+
+def once(files: Sequence[str]) -> None:
+    """Refuse a file that is named twice: each statement would be there twice.
+
+    Raises
+    ------
+    UsageError
+        A file is named twice.
+    """
+    seen: dict[Path, str] = {}
+    for name in files:
+        path = Path(name).resolve()
+        if path in seen:
+            raise UsageError(f"{name} is given twice. Name each file once.")
+        seen[path] = name

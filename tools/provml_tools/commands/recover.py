@@ -1,0 +1,65 @@
+"""``provml recover``: the file of a job that died."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+HELP = "finish the file of a job that died"
+DESCRIPTION = """\
+Finish the file of a job that died: what its log and the journals of its ranks still hold comes into NAME.h5, each
+record once. It can be repeated, and be stopped at any moment: the log and the journals are removed only when NAME.h5 is
+safe. While the job, or another recovery, is alive, it refuses."""
+EXAMPLES = """\
+examples:
+  provml recover facies.h5
+  provml recover facies.h5.partial --dry-run
+  provml recover facies.h5 --journals /scratch/node07/journals"""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("file", metavar="FILE", help="NAME.h5 or NAME.h5.partial")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--force", action="store_true", help="go on where it cannot be told whether the job lives")
+    parser.add_argument(
+        "--journals",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a further folder with journals, for example copied from a node; may be given several times",
+    )
+
+
+def run(options: Namespace) -> int:
+    """Recover, and report what was found on each rank."""
+    from provml_hpc.storage.recover import recover
+    from provml_tools.console import one_line
+    from provml_tools.query.answer import Answer
+    from provml_tools.query.tables import write_table
+
+    found = recover(options.file, dry_run=options.dry_run, force=options.force, journals=options.journals)
+    if found.sources:
+        columns = ["rank", "attempt", "lane", "in the log", "in journals", "taken", "damage"]
+        rows = [
+            {
+                "rank": one.source.rank,
+                "attempt": one.source.attempt,
+                "lane": one.source.lane,
+                "in the log": one.committed,
+                "in journals": one.journal,
+                "taken": one.taken,
+                "damage": "; ".join(one.damage),
+            }
+            for one in found.sources
+        ]
+        write_table(Answer(columns, rows, "Records of each rank"), sys.stdout, {})
+    for damage in found.damage:
+        sys.stdout.write(f"damaged: {one_line(damage)}\n")
+    if options.dry_run:
+        sys.stdout.write(f"{found.output} would be made (run {found.run}, {found.status}); nothing was changed\n")
+    elif not found.done:
+        sys.stdout.write(f"{found.output} is complete already (run {found.run}, {found.status}); nothing was changed\n")
+    else:
+        sys.stdout.write(f"{found.output} is complete (run {found.run}, {found.status})\n")
+    return 0

@@ -1,0 +1,133 @@
+"""Trainings beside each other, and one training epoch by epoch: long rows made into tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from provml_tools.query.answer import Answer, Options, common_names, when
+from provml_tools.query.engine import Engine, Iri, Row
+from provml_tools.query.measures import deciding, is_lower_better, sort_key
+from provml_tools.query.models import Measured, Measures
+from provml_tools.query.named import NamedQuery
+from provml_tools.query.provenance import Provenance
+from provml_tools.query.ranks import overlap
+
+_NEAREST = ("hyperparameter", "inner hyperparameter", "model hyperparameter")
+_SOURCES = {"measure": "", "validation": "validation"}
+
+
+class Training:
+    """What is known of one training."""
+
+    def __init__(self, row: Row) -> None:
+        self.iri = str(row["training"])
+        self.name = str(row["what"] or "training")
+        self.ranks = str(row["by"] or "")
+        self.outcome = str(row["outcome"] or "")
+        self.started = row["started"]
+        self.experiments: dict[str, None] = {}
+        self.studies: dict[str, None] = {}
+        self.hyperparameters: dict[str, Any] = {}
+        self.measures: dict[tuple[str, str], Any] = {}
+        self._rank_of: dict[str, tuple[int, ...]] = {}
+        self._time_of: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def take(self, row: Row) -> None:
+        """Take in one row."""
+        if row["kind"] == "training":
+            for names, column in ((self.experiments, "experiment"), (self.studies, "study")):
+                if row[column]:
+                    names[str(row[column])] = None
+            return
+        kind, what, value = str(row["kind"] or ""), str(row["what"] or ""), row["value"]
+        time = row["time"] if isinstance(row["time"], int) else 0
+        if kind in _NEAREST:
+            # The nearest wins, of equally near ones that which was said by this training's ranks, then the first.
+            rank = (-_NEAREST.index(kind), time, int(overlap(self.ranks, str(row["by"] or ""))))
+            if what not in self.hyperparameters or rank > self._rank_of[what]:
+                self.hyperparameters[what], self._rank_of[what] = value, rank
+        elif kind in _SOURCES:
+            key = (what, _SOURCES[kind])
+            step = row["step"] if isinstance(row["step"], int) else 0
+            if key not in self.measures or (time, step) >= self._time_of[key]:
+                self.measures[key], self._time_of[key] = value, (time, step)
+
+
+def gather(rows: Sequence[Row]) -> list[Training]:
+    """Make trainings of the long rows of ``compare-trainings.rq``, in order of start."""
+    found = {str(row["training"]): Training(row) for row in rows if row["kind"] == "training"}
+    for row in rows:
+        one = found.get(str(row["training"]))
+        if one is not None:
+            one.take(row)
+    return sorted(found.values(), key=lambda one: (one.started if isinstance(one.started, int) else 0, one.iri))
+
+
+def _add_evaluations(engine: Engine, trainings: list[Training]) -> None:
+    """Add what evaluations outside the trainings measured on the models that the trainings made."""
+    known = Provenance(engine)
+    measures = Measures(engine, known)
+    by_iri = {one.iri: one for one in trainings}
+    latest: dict[tuple[str, str], Measured] = {}
+    for model in sorted(iri for iri, thing in known.things.items() if thing.cls == "Model"):
+        makers = (whole for activity in known.generations(model) for whole in known.wholes(activity))
+        training = next((by_iri[one] for one in makers if one in by_iri), None)
+        if training is not None:
+            for what, one in measures.elsewhere(model, training.iri).items():
+                key = (training.iri, what)
+                if key not in latest or one.order >= latest[key].order:
+                    latest[key] = one
+                    training.measures[what, "evaluation"] = one.value
+
+
+def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
+    """Put each training in one row, best first."""
+    trainings = gather(engine.select(query.bind(options.values)))
+    _add_evaluations(engine, trainings)
+    knobs = sorted({name for one in trainings for name in one.hyperparameters})
+    all_keys = sorted({key for one in trainings for key in one.measures})
+    keys = [key for source in ("", "validation", "evaluation") for key in all_keys if key[1] == source]
+    column_of = common_names(keys)
+    counts = Counter(column_of[key] for one in trainings for key in one.measures)
+    measured = list(dict.fromkeys(column_of[key] for key in keys))
+    best = deciding({name: counts[name] for name in measured}, options.get("measure")) if trainings else None
+    if best is not None:
+        lower = is_lower_better(best, options.get("direction"))
+        by = {one.iri: {column_of[key]: value for key, value in one.measures.items()} for one in trainings}
+        trainings.sort(key=lambda one: sort_key(by[one.iri].get(best), lower))
+
+    taken = {"training", "experiment", "study", "outcome", "ranks", "started", "iri"} | set(measured)
+    knob_column = {name: f"{name} (hyperparameter)" if name in taken else name for name in knobs}
+    rows = []
+    for one in trainings:
+        row: dict[str, Any] = {
+            "training": one.name,
+            "experiment": ", ".join(one.experiments),
+            "study": ", ".join(one.studies),
+            "outcome": one.outcome,
+            "ranks": one.ranks,
+            "started": when(one.started),
+        }
+        row |= {knob_column[name]: one.hyperparameters.get(name) for name in knobs}
+        row |= dict.fromkeys(measured)
+        row |= {column_of[key]: value for key, value in one.measures.items()}
+        row["iri"] = Iri(one.iri)
+        rows.append(row)
+    settings = [knob_column[name] for name in knobs]
+    columns = ["training", "experiment", "study", "outcome", "ranks", "started", *settings, *measured, "iri"]
+    answer = Answer(columns, rows, query.title)
+    answer.shown = ["training", "experiment", *settings, *measured]
+    if len({row["study"] for row in rows}) > 1:
+        answer.shown.insert(2, "study")
+    if len({(row["training"], row["experiment"]) for row in rows}) < len(rows):
+        answer.shown.insert(1, "ranks")
+    if any(row["outcome"] not in ("completed", "") for row in rows):
+        answer.shown.insert(2, "outcome")
+    if best is not None and len(rows) > 1:
+        better = "lower" if lower else "higher"
+        answer.notes.append(f"best first by {best} ({better} is better); --measure takes another")
+    if rows and best is None:
+        answer.notes.append("nothing was measured, so the trainings stand in order of start")
+    return answer
