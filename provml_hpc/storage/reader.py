@@ -1,0 +1,358 @@
+"""Reading the file of a run, closed or still being written, through one face."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from provml_hpc.assembly import assemble
+from provml_hpc.assembly.graph import FIXED_COLUMNS, Graph, RunInfo, SampleTable, key_of
+from provml_hpc.errors import FileMissingError, FormatError, StateError, UsageError
+from provml_hpc.storage import views
+from provml_hpc.storage.closing import INCOMPLETE, RUNNING, run_info
+from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.owner import Liveness, liveness
+from provml_hpc.storage.place import PARTIAL, output_of, partial_of
+from provml_hpc.storage.record_table import RecordTable, Row, SampleArray
+from provml_hpc.storage.tables import TablesFile
+from provml_hpc.vocabulary import CLASS, RELATION
+
+_CHUNK = 1 << 20
+
+
+def open(path: str | os.PathLike[str]) -> Reader:
+    """Open the file of a run.
+
+    Parameters
+    ----------
+    path
+        ``NAME.h5``. While its run goes on, or if it died, there is only ``NAME.h5.partial``: that is opened then, and
+        may be named itself.
+
+    Raises
+    ------
+    FileMissingError
+        There is neither of the two.
+    FormatError
+        It is damaged, foreign, or of a newer format version.
+    """
+    return Reader(path)
+
+
+class Reader:
+    """The file of a run, open for reading; a context manager. :func:`open` makes one.
+
+    Times are int64 nanoseconds since the epoch. Activities, entities and all else are known by their `id`, an integer
+    that holds within one file (and while it is live, until the next :meth:`refresh`), and by their `uuid`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path: Path
+        """The file that is open."""
+        self._log: LogReader | None = None
+        self._closed: TablesFile | None = None
+        self._graph: Graph | None = None
+        self._views: dict[str, RecordTable] = {}
+        self._is_open = True
+        self._asked = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+        self._open()
+
+    def _open(self) -> None:
+        output = output_of(self._asked)
+        partial = partial_of(output)
+        # In this order, since a run that ends makes the one before it removes the other.
+        if partial.exists() and (
+            self._asked.name.endswith(PARTIAL) or not output.exists() or _is_ahead(partial, output)
+        ):
+            with contextlib.suppress(FileMissingError):
+                self._log, self.path = LogReader(partial), partial
+                return
+        if not output.exists():
+            raise FileMissingError(f"there is neither {output} nor {partial.name} beside it: check the name")
+        self._closed, self.path = TablesFile(output), output
+
+    @property
+    def live(self) -> bool:
+        """Whether this is the log of a run that was not closed yet."""
+        return self._log is not None
+
+    @property
+    def liveness(self) -> Liveness:
+        """Whether the job that writes the file lives, and how one knows."""
+        return liveness(self.path) if self.live else Liveness("dead", "its file is closed")
+
+    @property
+    def status(self) -> str:
+        """``running``, ``finished``, ``failed``, ``incomplete`` (its job died, or ended early) or ``recovered``."""
+        if self._closed is not None:
+            return self._closed.run.status
+        return INCOMPLETE if self.liveness.state == "dead" else RUNNING
+
+    @property
+    def commits(self) -> np.ndarray[Any, np.dtype[Any]]:
+        """The commits: a numpy structured array with ``number``, ``time_ns``, ``rows`` (records) and ``bytes``."""
+        if self._log is not None:
+            return self._log.summary()
+        return self._tables.commits()
+
+    @property
+    def damage(self) -> list[str]:
+        """What of a log could not be read, as sentences; a closed file is whole or an error."""
+        return self._log.damage if self._log is not None else []
+
+    @property
+    def run(self) -> RunInfo:
+        """What is known of the run as a whole."""
+        return self.graph.run
+
+    @property
+    def graph(self) -> Graph:
+        """The whole run as tables. They are read, and samples too, while the file is open."""
+        if self._graph is None:
+            if self._log is not None:
+                self._graph = self._assembled(self._log)
+            else:
+                self._graph = self._tables.graph()
+        return self._graph
+
+    def _assembled(self, log: LogReader) -> Graph:
+        try:
+            run = run_info(log.meta, self.path)
+            run.status = self.status
+            if len(log.commits):
+                run.committed_ns = int(log.commits["time_ns"][-1])
+            return assemble(log, run)
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            raise FormatError(f"{self.path} holds records that cannot be read ({error}): recover the run") from error
+
+    @property
+    def _tables(self) -> TablesFile:
+        if self._closed is None or not self._is_open:
+            raise StateError(f"{self._asked} was closed: open it again")
+        return self._closed
+
+    @property
+    def activities(self) -> RecordTable:
+        """What ran, in order of the start: the run, its stages, their sections and all other activities.
+
+        Fields: id, uuid, kind (the class), name, parent (an id, or None), section_kind, section_index, item, start_ns,
+        end_ns, outcome, attempt, ranks, phase. The parts that ranks had in shared activities are
+        ``nodes("RankExecution")``.
+        """
+        return self._view("activities", views.activities)
+
+    @property
+    def entities(self) -> RecordTable:
+        """The data and models.
+
+        Fields: id, uuid, kind (the class), label, path, select, size, modified_ns, algorithm, digest, content (the uuid
+        that equal bytes have in every run), digest_state, generated_by (an activity's id, or None), used_by (ids),
+        role, derived_from (ids), step, attempt, ranks.
+        """
+        return self._view("entities", views.entities)
+
+    @property
+    def params(self) -> RecordTable:
+        """The parameters: what activities were given, and how models are shaped.
+
+        Fields: id, uuid, kind (``learning``, ``model`` or ``attribute``), activity (an id), entity (a model's id, or
+        None), name, value (as it was given), type, attempt, ranks.
+        """
+        return self._view("params", views.params)
+
+    @property
+    def attributes(self) -> RecordTable:
+        """What was found out about the run, its ranks, activities and data.
+
+        Fields: id, uuid, kind (``attribute`` or ``characteristic``), of (an id), name, value, type, attempt, ranks.
+        """
+        return self._view("attributes", views.attributes)
+
+    @property
+    def evaluations(self) -> RecordTable:
+        """The measures that were taken at one moment.
+
+        Fields: id, uuid, kind, activity (an id), measure, value, model and on (ids of entities, or None), step,
+        time_ns, attempt, ranks.
+        """
+        return self._view("evaluations", views.evaluations)
+
+    def _view(self, name: str, make: Any) -> RecordTable:
+        if name not in self._views:
+            self._views[name] = make(self.graph)
+        return self._views[name]
+
+    def nodes(self, cls: str) -> RecordTable:
+        """Return the records of one class of the vocabulary, with its own fields; an integer not said is None.
+
+        Raises
+        ------
+        UsageError
+            The vocabulary has no such class.
+        """
+        return self._of(self.graph.nodes, cls, CLASS, "class")
+
+    def relations(self, name: str) -> RecordTable:
+        """Return the relations of one name, each with the ids of its ``subject`` and ``object``.
+
+        Raises
+        ------
+        UsageError
+            The vocabulary has no such relation.
+        """
+        return self._of(self.graph.relations, name, RELATION, "relation")
+
+    def _of(self, tables: Any, name: str, known: Any, what: str) -> RecordTable:
+        if name not in known:
+            raise UsageError(f"the vocabulary has no {what} {name!r}; choose one of {', '.join(known)}")
+        return RecordTable.of(tables[name]) if name in tables else RecordTable(name, {})
+
+    @property
+    def measures(self) -> list[str]:
+        """The names of all measures that have samples."""
+        return sorted({measure for table in self.graph.samples for measure in table.measures})
+
+    def samples(
+        self,
+        measure: str | None = None,
+        activity: int | str | Row | None = None,
+        rank: int | Iterable[int] | None = None,
+    ) -> SampleArray:
+        """Read samples.
+
+        Parameters
+        ----------
+        measure
+            The name of a measure, or None for all of them, with a field ``measure`` that tells them apart.
+        activity
+            Only those of an activity and what is inside of it: its id, its row, its uuid, its name, or a kind
+            of section.
+        rank
+            Only those of one rank, or of several.
+
+        Returns
+        -------
+        SampleArray
+            A numpy structured array, in order of rank, attempt and time, with ``rank``, ``attempt``, ``section`` (the
+            id of the innermost section, or the least int64), ``step``, ``time_ns``, ``value`` and ``activity`` (the id
+            of the activity that it was logged on); its ``to_pandas()`` gives a DataFrame.
+
+        Raises
+        ------
+        UsageError
+            There is no such measure or activity.
+        """
+        names = self.measures
+        if measure is not None and measure not in names:
+            there = f"choose one of {', '.join(names)}" if names else "this run has none"
+            raise UsageError(f"there are no samples of {measure!r}; {there}")
+        within = None if activity is None else views.inside(self.graph, self._ids(activity))
+        ranks = None if rank is None else np.atleast_1d(np.array(list(rank) if isinstance(rank, Iterable) else rank))
+        wanted = names if measure is None else [measure]
+        fields: list[tuple[str, Any]] = [(name, np.int64) for name in FIXED_COLUMNS]
+        fields += [("value", np.float64), ("activity", np.int64)]
+        if measure is None:
+            fields.append(("measure", f"U{max(map(len, names), default=1) or 1}"))
+        parts = [
+            part
+            for table in self.graph.samples
+            for part in _parts(table, [name for name in wanted if name in table.measures], within, ranks, fields)
+        ]
+        found = np.concatenate(parts) if parts else np.empty(0, fields)
+        found = found[np.lexsort((found["time_ns"], found["attempt"], found["rank"]))]
+        return found.view(SampleArray)
+
+    def _ids(self, activity: int | str | Row) -> list[int]:
+        if isinstance(activity, Row):
+            return [int(activity["id"])]
+        rows = self.activities
+        if isinstance(activity, str):
+            ids = [row.id for row in rows if activity in (row.uuid, row.name, row.section_kind)]
+        else:
+            ids = [row.id for row in rows if row.id == activity]
+        if not ids:
+            names = ", ".join(dict.fromkeys(row.name for row in rows[:50]))
+            raise UsageError(f"there is no activity {activity!r}; choose one of {names}, or an id")
+        return ids
+
+    def refresh(self) -> int:
+        """See what was committed since the file was opened, and return the number of commits.
+
+        When the run has ended meanwhile, its closed file takes the place of the log. Ids may change.
+        """
+        if not self._is_open:
+            raise StateError(f"{self._asked} was closed: open it again")
+        if self._log is None:
+            return len(self.commits)
+        if not partial_of(self._asked).exists() and output_of(self._asked).exists():
+            self._log.close()
+            self._log = None
+            self._open()
+        else:
+            self._log.refresh()
+        self._graph = None
+        self._views.clear()
+        return len(self.commits)
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._is_open = False
+        if self._log is not None:
+            self._log.close()
+        if self._closed is not None:
+            self._closed.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if not self._is_open:
+            return f"<Reader of {str(self.path)!r}, closed>"
+        return f"<Reader of {str(self.path)!r}: {self.run.phase} run {self.run.name!r}, {self.status}>"
+
+
+def _parts(
+    table: SampleTable, measures: list[str], within: set[int] | None, ranks: Any, fields: list[tuple[str, Any]]
+) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
+    """Yield the wanted rows of a table, a stretch at a time, for each measure."""
+    whole = within is None or table.activity in within
+    for start in range(0, table.count if measures else 0, _CHUNK):
+        columns = table.read(start, min(start + _CHUNK, table.count))
+        keep = np.ones(len(columns["rank"]), np.bool_)
+        if not whole:
+            keep &= np.isin(columns["section"], np.array(sorted(within or ()), np.int64))
+        if ranks is not None:
+            keep &= np.isin(columns["rank"], ranks)
+        if not keep.any():
+            continue
+        for measure in measures:
+            part = np.empty(int(keep.sum()), fields)
+            for name in FIXED_COLUMNS:
+                part[name] = columns[name][keep]
+            part["value"] = columns[key_of(measure)][keep]
+            part["activity"] = table.activity
+            if "measure" in (part.dtype.names or ()):
+                part["measure"] = measure
+            yield part
+
+
+def _is_ahead(partial: Path, output: Path) -> bool:
+    """Tell whether a log that lies beside a closed file of the same run has more: the run was resumed."""
+    try:
+        with LogReader(partial) as log, TablesFile(output) as closed:
+            if log.meta.get("run") != closed.attributes.get("run") or not len(log.commits):
+                return False
+            return int(log.commits["time_ns"][-1]) > closed.run.committed_ns
+    except (FileMissingError, FormatError):
+        return False
