@@ -54,7 +54,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-_ATTEMPTS = 26
+ATTEMPTS = 26
 """How often HDF5 may read a damaged block of metadata again, waiting twice as long each time: 67 ms in all."""
 
 
@@ -71,7 +71,7 @@ def open_following(path: Path) -> Any:
         set_attempts = ctypes.CDLL(h5py.h5p.__file__).H5Pset_metadata_read_attempts
         set_attempts.argtypes = (ctypes.c_int64, ctypes.c_uint)
         with h5py._objects.phil:
-            set_attempts(plist.id, _ATTEMPTS)
+            set_attempts(plist.id, ATTEMPTS)
     return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ, fapl=plist))
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import json
 import os
 import secrets
@@ -214,8 +215,10 @@ def _tidy(output: Path, lock: _Lock) -> None:
     """Give a lock up. Where the log is gone, since the closed file is there, the hidden folder goes too."""
     folder, over = hidden_of(output), not os.path.lexists(partial_of(output))
     if over and lock.path.name == LOCK:
-        with contextlib.suppress(OSError):
-            (folder / HEARTBEAT).unlink()
+        # The heartbeat, and what a kill left of files that were on their way to their names.
+        for path in (folder / HEARTBEAT, *folder.glob(f"{glob.escape(output.name)}.*")):
+            with contextlib.suppress(OSError):
+                path.unlink()
     lock.release(remove=over)
     if over:
         with contextlib.suppress(OSError):

@@ -130,6 +130,7 @@ def test_one_recovery_at_a_time_and_none_beside_a_resume(output: Path) -> None:
 def test_the_hidden_folder_goes_when_the_log_is_gone(output: Path) -> None:
     with Ownership.take(output, "r"):
         assert hidden_of(output).stat().st_mode & 0o777 == 0o700
+        (hidden_of(output) / f"{output.name}.0123456789ab").touch()  # a closed file that was never finished
         partial_of(output).unlink()
     assert not hidden_of(output).exists()
     partial_of(output).touch()

@@ -1,0 +1,39 @@
+"""docs/format.md says what the code does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from provml_hpc.assembly.graph import FIXED_COLUMNS, VALUE_TYPES
+from provml_hpc.storage import columns, log_format, owner, tables
+from provml_hpc.storage.place import FORMAT_NAME
+
+
+@pytest.fixture(scope="module")
+def page(repository: Path) -> str:
+    return " ".join((repository / "docs" / "format.md").read_text().split())
+
+
+@pytest.mark.parametrize("row", [log_format.EXTENT, log_format.COMMIT])
+def test_the_rows_of_the_log(page: str, row: np.dtype[np.void]) -> None:
+    letters = {"<u8": "u64", "<u4": "u32", "<i8": "i64"}
+    assert row.fields is not None
+    said = ", ".join(f"`{name}` {letters[row.fields[name][0].str]}" for name in row.names or ())
+    assert said in page
+    assert f"| {row.itemsize} bytes |" in page
+
+
+def test_names_versions_and_numbers(page: str) -> None:
+    assert tables.FORMAT_VERSION == log_format.LOG_VERSION == "1.0"
+    assert "Version 1.0 of both formats" in page
+    for text in (FORMAT_NAME, columns.TABLE, columns.SAMPLES, "/records/CLASS", "/relations/NAME", "/commits"):
+        assert text in page
+    for name in (*FIXED_COLUMNS, *VALUE_TYPES, *log_format.DATASETS, owner.LOCK, owner.RECOVERY, owner.HEARTBEAT):
+        assert f"`{name}`" in page
+    assert {tables.RECORDS, tables.RELATIONS, tables.COMMITS} == {"records", "relations", "commits"}
+    assert f"{columns.CHUNK:,} rows" in page
+    assert f"{owner.STALE_S // 86400} days" in page
+    assert f"{log_format.ATTEMPTS} attempts" in page
