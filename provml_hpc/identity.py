@@ -7,6 +7,7 @@ is known by its run and its place in it.
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 NAMESPACE = UUID("5d8f3d5e-6a0b-5c86-9d65-6f5f6a1c6a11")
@@ -15,6 +16,7 @@ NAMESPACE = UUID("5d8f3d5e-6a0b-5c86-9d65-6f5f6a1c6a11")
 _CONTENT = uuid5(NAMESPACE, "content")
 _NAMED = uuid5(NAMESPACE, "named")
 _GRAPH = uuid5(NAMESPACE, "graph")
+_uuid = lru_cache(maxsize=64)(UUID)
 
 
 def content(algorithm: str, digest: str, size: int) -> str:
@@ -29,7 +31,7 @@ def named(authority: str, kind: str, name: str, scope: str = "") -> str:
 
 def local(run: str, *place: object) -> str:
     """Return the uuid of a record that is known by its run and its place in it."""
-    return str(uuid5(UUID(run), json.dumps(place, ensure_ascii=True)))
+    return str(uuid5(_uuid(run), json.dumps(place, ensure_ascii=True)))
 
 
 def graph(run: str) -> str:

@@ -37,7 +37,7 @@ from time import monotonic_ns
 from typing import Any
 
 from provml_hpc import records
-from provml_hpc.errors import StateError, StorageError
+from provml_hpc.errors import FormatError, StateError, StorageError
 from provml_hpc.records import Source
 
 MAGIC = b"PROVMLJ1"
@@ -175,6 +175,19 @@ def node_folders(run: str) -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / own_folder(run)
 
 
+def _describe(description: dict[str, Any]) -> bytes:
+    """Return the description as JSON that fits; what is too long for that is cut, the longest text first."""
+    fitting = dict(description)
+    while len(text := json.dumps(fitting, ensure_ascii=False).encode("utf-8", "backslashreplace")) > FIRST - 64:
+        longest = max(fitting, key=lambda name: len(str(fitting[name])))
+        value = str(fitting[longest])
+        if len(value) > 36:  # a uuid stays whole
+            fitting[longest] = value[: max(36, len(value) // 2)]
+        else:
+            fitting.popitem()
+    return text
+
+
 class Journal:
     """The journal of one source.
 
@@ -195,7 +208,7 @@ class Journal:
     def __init__(self, folder: Path, source: Source, run: str, description: dict[str, Any], bound: int) -> None:
         self.source = source
         self._folder, self._run, self._bound = folder, run, bound
-        self._description = json.dumps(description).encode()[: FIRST - 64]
+        self._description = _describe(description)
         self._segments: list[Segment] = []
         self._open_segment(bound)
         first = self._segments[0]
@@ -257,10 +270,13 @@ class Journal:
             self.state[0] = self.first.size
             at = FIRST
         segment.view[at : at + len(frame)] = frame
-        self.state[1] = sequence + 1
-        segment.words[1] = at + len(frame)
-        if segment is self.first:
-            self.state[0] = at + len(frame)
+        words, state, end = segment.words, self.state, at + len(frame)
+        bounded = segment is self._segments[0]
+        # No call from here on, so that an exception out of a signal handler cannot come between these.
+        words[1] = end
+        state[1] = sequence + 1
+        if bounded:
+            state[0] = end
         return sequence
 
     def write_sample(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> bool:
@@ -283,12 +299,13 @@ class Journal:
                 level, left = level + 1, left // 2
             if step % (1 << level):
                 return False
-        sequence = self.state[1]
+        state, words = self.state, first.words
+        sequence = state[1]
         struct.pack_into(
             f"<IIQqqQ{len(values)}d", first.view, at, size, layout, sequence, monotonic_ns(), step, section, *values
         )
-        self.state[1] = sequence + 1
-        first.words[1] = self.state[0] = at + size
+        words[1] = state[0] = at + size
+        state[1] = sequence + 1
         return True
 
     def seal(self) -> None:
@@ -321,10 +338,21 @@ class SideJournal:
         self._make = make
         self._lock = threading.RLock()
         self._journal: Journal | None = None
+        self._closed = False
 
     def write(self, record: records.Record) -> int:
-        """Append a record from any thread."""
+        """Append a record from any thread.
+
+        Raises
+        ------
+        StateError
+            The journal is closed: a thread went on after the run had ended.
+        StorageError
+            There is no room.
+        """
         with self._lock:
+            if self._closed:
+                raise StateError("the journal is closed; end the threads that log before the run")
             if self._journal is None:
                 self._journal = self._make()
             return self._journal.write(record)
@@ -333,34 +361,49 @@ class SideJournal:
     def held(self) -> Any:
         """Keep the other threads out while a flush point reads the journal; gives the journal, or None."""
         with self._lock:
-            yield self._journal
+            yield None if self._closed else self._journal
 
     def close(self, *, remove: bool) -> None:
-        """Close the journal, if there is one."""
+        """Close the journal, if there is one; none is made any more."""
         with self._lock:
+            self._closed = True
             if self._journal is not None:
                 self._journal.close(remove=remove)
 
 
 class DeadSegment:
-    """A journal segment read after its process is gone. Frames are believed one by one; see :meth:`frames`."""
+    """A journal segment read after its process is gone. Frames are believed one by one; see :meth:`frames`.
+
+    Raises
+    ------
+    FormatError
+        It is no journal.
+    OSError
+        It is a link, or cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise StateError(f"{path}: not a regular file; remove it")
-            self.data = file.read()
-        self.path = path
-        if len(self.data) < FIRST or self.data[:8] != MAGIC:
-            raise StateError(f"{path}: not a journal of this format; remove it")
-        attempt, rank, lane, self.number, _, length = _IDENTITY.unpack_from(self.data, 32)
-        self.source = Source(attempt, rank, lane)
-        self.published, self.sealed, self.crc = struct.unpack_from("<QQQ", self.data, 8)
+        # Without O_NONBLOCK, opening a planted pipe would wait for its writer.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = os.open(path, flags)
         try:
-            self.description = json.loads(self.data[64 : 64 + min(length, FIRST - 64)])
-        except ValueError:
+            size = os.fstat(descriptor).st_size
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FormatError(f"{path}: not a regular file; remove it")
+            head = os.pread(descriptor, FIRST, 0)
+            if len(head) < FIRST or head[:8] != MAGIC:
+                raise FormatError(f"{path}: not a journal of this format; remove it")
+            self.published, self.sealed, self.crc = struct.unpack_from("<QQQ", head, 8)
+            # A journal is as large as its bound from the first moment; only what was published is worth reading.
+            self.data = head + _read(descriptor, FIRST, min(max(self.published, FIRST), size))
+        finally:
+            os.close(descriptor)
+        self.path = path
+        attempt, rank, lane, self.number, self._bound, length = _IDENTITY.unpack_from(head, 32)
+        self.source = Source(attempt, rank, lane)
+        try:
+            self.description = json.loads(head[64 : 64 + min(length, FIRST - 64)])
+        except (ValueError, RecursionError):
             self.description = {}
         if not isinstance(self.description, dict):
             self.description = {}
@@ -368,17 +411,31 @@ class DeadSegment:
     @property
     def seal_holds(self) -> bool | None:
         """Whether the checksum fits; None if the segment was not sealed."""
-        if not self.sealed or self.sealed > len(self.data):
+        if not self.sealed:
             return None
-        return bool(zlib.crc32(self.data[FIRST : self.sealed]) == self.crc)
+        return FIRST <= self.sealed <= len(self.data) and bool(zlib.crc32(self.data[FIRST : self.sealed]) == self.crc)
 
     def frames(self) -> tuple[memoryview, int, int, int]:
-        """Return the whole frames in unbroken sequence, their first and last sequence, and the bytes given up."""
-        end = min(max(self.published, FIRST), len(self.data))
+        """Return the whole frames in unbroken sequence, their first and last sequence, and the bytes given up.
+
+        With no frame at all the sequences are 0.
+        """
         view = memoryview(self.data)
         at, first, last = FIRST, 0, 0
-        for offset, size, _, sequence in records.walk(view, FIRST, end):
-            if first and sequence != last + 1:
+        for offset, size, _, sequence in records.walk(view, FIRST):
+            if sequence == 0 or (first and sequence != last + 1):
                 break
             first, last, at = first or sequence, sequence, offset + size
-        return view[FIRST:at], first, last, end - at
+        published = min(max(self.published, FIRST), max(self._bound, len(view)))
+        return view[FIRST:at], first, last, published - at
+
+
+def _read(descriptor: int, start: int, end: int) -> bytes:
+    parts: list[bytes] = []
+    while start < end:
+        part = os.pread(descriptor, min(end - start, 1 << 26), start)
+        if not part:
+            break
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)

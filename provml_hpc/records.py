@@ -372,15 +372,24 @@ def decode(data: bytes | memoryview, offset: int = 0) -> Frame | None:
     return Frame(sequence, clock, kind._make(values))
 
 
+def least(layout: int) -> int:
+    """Return the size in bytes of the smallest frame there can be: a record without fields, a sample of one measure."""
+    return SAMPLE_HEAD.size + 8 if layout else HEADER.size + _BODY.size
+
+
 def walk(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
     """Yield (offset, size, layout, sequence) of each whole frame; stop where the bytes are no frame any more.
 
-    For short stretches and for recovery; :func:`provml_hpc.assembly.frames.split` is its bulk form.
+    For short stretches and for recovery. :func:`provml_hpc.assembly.frames.split` is its bulk form, and accepts what
+    this one walked over.
     """
-    at, end = start, len(data) if end is None else end
+    at, end = start, len(data) if end is None else min(end, len(data))
+    sizes: dict[int, int] = {}
     while at + HEADER.size <= end:
         size, layout, sequence, _ = HEADER.unpack_from(data, at)
-        if size < HEADER.size + 8 or size % 8 or at + size > end:
+        if size < least(layout) or size % 8 or at + size > end:
+            return
+        if layout and sizes.setdefault(layout, size) != size:  # all samples of a layout have the same measures
             return
         yield at, size, layout, sequence
         at += size

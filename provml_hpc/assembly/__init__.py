@@ -6,7 +6,7 @@ from provml_hpc import records
 from provml_hpc.assembly.activities import Activities
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.entities import Entities
-from provml_hpc.assembly.frames import FrameSource, read
+from provml_hpc.assembly.frames import FrameSource, Stream, read
 from provml_hpc.assembly.graph import Graph, RunInfo
 from provml_hpc.assembly.series import Series
 from provml_hpc.assembly.statements import Statements
@@ -27,8 +27,8 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
         What is known of the run already. Its `details` are filled in: ``failures``, ``disagreements``, ``dropped``,
         ``cost``, ``ranks``.
     """
-    streams = [read(frames, records.Source(*source)) for source in frames.sources()]
-    streams = [stream for stream in streams if stream.records]
+    sources = sorted(records.Source(*source) for source in frames.sources())
+    streams = _with_clocks(frames, [read(frames, source) for source in sources], run)
     builder = Builder()
     if not any(stream.source.lane == records.RUN_LANE for stream in streams):
         return Graph(run, {}, {}, [])
@@ -37,14 +37,29 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
     statements = Statements(run, builder, activities, entities, streams)
     series = Series(run, frames, builder, activities, streams)
     nodes, relations, ids = builder.tables()
+    damaged = sum(stream.damaged for stream in streams)
     run.details |= {
         "failures": activities.failures,
-        "disagreements": activities.disagreements,
+        "disagreements": activities.disagreements + statements.disagreements,
         "dropped": statements.dropped,
         "cost": {name: dict(sorted(by_rank.items())) for name, by_rank in statements.costs.items()},
         "ranks": sorted({stream.source.rank for stream in streams}),
         "sizes": sorted({stream.start.size for stream in streams if stream.source.lane == records.RUN_LANE}),
         "attempts": sorted({stream.source.attempt for stream in streams}),
+        "damaged": {"records": damaged, "samples": series.unplaced},
         "last_ns": max(stream.last_ns for stream in streams),
     }
     return Graph(run, nodes, relations, series.tables(ids))
+
+
+def _with_clocks(frames: FrameSource, streams: list[Stream], run: RunInfo) -> list[Stream]:
+    """Give those a clock whose first record, which has it, is lost: that of the rank's other lane, or a likely one."""
+    known = {stream.source[:2]: stream.start.clock_to_wall_ns for stream in streams if stream.start.size}
+    mended = []
+    for stream in streams:
+        if not stream.start.size and (stream.records or stream.summaries):
+            likely = max(run.started_ns, 0) - stream.started_ns
+            stream = read(frames, stream.source, known.get(stream.source[:2], likely))
+        if stream.records:
+            mended.append(stream)
+    return mended

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from provml_hpc import identity, records, vocabulary
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.frames import Stream
 from provml_hpc.assembly.graph import RunInfo
 
+_Place: TypeAlias = "tuple[Any, ...]"
 
-@dataclass
+OPENABLE = frozenset(vocabulary.PLAN_OF) - {"WorkflowExecution", "LearningExperimentExecution"}
+"""The classes that an opening can be of."""
+
+
+@dataclass(eq=False)
 class Part:
     """One rank's part in an activity."""
 
     uuid: str
-    place: str
-    """The uuid it would have if no rank disagreed."""
     opened: records.Opened | None
     parent: Part | None
     rank: int
@@ -32,19 +34,34 @@ class Part:
 
     def close(self, at: int, outcome: str) -> None:
         """End this part, and what is still open inside it."""
-        if self.end_ns:
-            return
-        self.end_ns, self.outcome = at, outcome
-        for child in self.children:
-            child.close(at, records.LEFT)
+        waiting = [(self, outcome)]
+        while waiting:
+            part, how = waiting.pop()
+            if not part.end_ns:
+                part.end_ns, part.outcome = max(at, part.start_ns), how
+            elif part is not self and self.parent is not None:
+                continue  # what is inside ended with it; only the end of the run looks further
+            waiting += [(child, records.LEFT) for child in part.children]
 
     @property
     def resolved(self) -> str:
         """The outcome, with ``left`` replaced by that of what encloses it."""
-        if self.outcome != records.LEFT:
-            return self.outcome
-        around = self.parent.resolved if self.parent else records.OPEN
-        return records.COMPLETED if around == records.OPEN else around
+        part = self
+        while part.outcome == records.LEFT and part.parent is not None:
+            part = part.parent
+        if part is not self and part.outcome in (records.LEFT, records.OPEN):
+            return records.COMPLETED
+        return part.outcome
+
+
+def _sum_up(parts: Iterable[Part]) -> tuple[dict[str, Any], str]:
+    """Return start and end (absent while any part is open) and the outcome of several parts taken together."""
+    parts = list(parts)
+    times = {"start_ns": min(part.start_ns for part in parts)}
+    if all(part.end_ns for part in parts):
+        times["end_ns"] = max(part.end_ns for part in parts)
+    outcomes = {part.resolved for part in parts}
+    return times, next((o for o in (records.FAILED, records.OPEN) if o in outcomes), records.COMPLETED)
 
 
 def rank_uuid(run: RunInfo, attempt: int, rank: int) -> str:
@@ -60,9 +77,9 @@ def attempt_uuid(run: RunInfo, attempt: int) -> str:
 class Activities:
     """The activities of a run, found from the openings of all ranks.
 
-    Shared activities are one by their place: the same parent, class, name, and key or k-th opening (sections: kind
-    and index). Ranks that opened one with other parameters than the lowest rank did are recorded apart, and listed in
-    `disagreements`.
+    Shared activities are one by their place and their parameters: the same parent, class, name, and key or k-th
+    opening (sections: kind, and key or index). So ranks that open one with other parameters are recorded apart, and
+    listed in `disagreements`; and what an activity is called never depends on which rank is heard of first.
     """
 
     def __init__(self, run: RunInfo, builder: Builder, streams: Iterable[Stream]) -> None:
@@ -74,74 +91,81 @@ class Activities:
         self.failures: list[dict[str, Any]] = []
         self.stage_of: dict[str, str] = {}
         """The learning stage that an activity is, or is inside of."""
-        self._signatures: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
-        self._counts: dict[tuple[str, int, str, str], dict[int, int]] = defaultdict(lambda: defaultdict(int))
+        self.end_of: dict[str, int | None] = {}
+        """When an activity ended; None if it is open."""
+        self._unknown: dict[tuple[records.Source, int], Part] = {}
+        self._sizes: dict[int, int] = defaultdict(int)
+        self._said: dict[_Place, dict[str, tuple[str, set[int]]]] = defaultdict(dict)
+        self._counts: dict[_Place, dict[int, tuple[int, Part]]] = defaultdict(dict)
         streams = [stream for stream in streams if stream.source.lane == records.RUN_LANE]
         for stream in streams:
             self._open_parts(stream)
-        self._part_ways()
         for stream in streams:
             self._close_parts(stream)
+        self.failures.sort(key=lambda failure: failure["time_ns"])
         self._say()
-        self._list_counts()
+        self._compare()
 
     def part(self, source: records.Source, handle: int) -> Part:
         """Return the part that a handle means; 0, or a handle that was lost, means the run."""
         lane0 = source._replace(lane=records.RUN_LANE)
-        return self.parts.get((lane0, handle)) or self.roots.get(lane0) or next(iter(self.roots.values()))
+        return (
+            self.parts.get((lane0, handle))
+            or self._unknown.get((lane0, handle))
+            or self.roots.get(lane0)
+            or next(iter(self.roots.values()))
+        )
 
     def _open_parts(self, stream: Stream) -> None:
         source, run = stream.source, self.run.uuid
-        root = Part(run, run, None, None, source.rank, stream.started_ns)
+        root = Part(run, None, None, source.rank, stream.started_ns)
         self.roots[source] = root
+        self._sizes[source.attempt] = max(self._sizes[source.attempt], stream.start.size)
         for sequence, at, record in stream.records:
             if not isinstance(record, records.Opened):
                 continue
-            parent = self.parts.get((source, record.parent), root)
+            parent = self.part(source, record.parent)
+            cls = vocabulary.CLASS_OF_CODE.get(record.code)
+            if cls is None or cls.name not in OPENABLE:  # from a newer release: its content is its parent's
+                self._unknown[source, sequence] = parent
+                continue
             own = bool(record.own) or parent.own
             if own:
-                place = identity.local(run, "own", source.attempt, source.rank, sequence)
+                uuid = identity.local(run, "own", source.attempt, source.rank, sequence)
             else:
-                place = identity.local(
-                    run,
-                    "shared",
-                    source.attempt,
-                    parent.place,
-                    record.code,
-                    record.name,
-                    record.section_kind,
-                    record.section_index,
-                    ["key", record.key] if record.key else ["opening", record.ordinal],
-                )
-                self._signatures[place][record.signature].append(source.rank)
-                if not record.key:
-                    what = (parent.place, record.code, "" if record.section_kind else record.name, record.section_kind)
-                    self._counts[what][source.rank] += 1
-            part = Part(place, place, record, parent, source.rank, at, own=own)
+                uuid = self._shared(source, parent, record)
+            part = Part(uuid, record, parent, source.rank, at, own=own)
             parent.children.append(part)
             self.parts[source, sequence] = part
 
-    def _part_ways(self) -> None:
-        """Give those that disagree with the lowest rank, and what is inside, uuids of their own."""
-        first = {place: next(iter(signatures)) for place, signatures in self._signatures.items()}
-        for part in self.parts.values():  # parents come before their children
-            if part.own or part.parent is None or part.opened is None:
-                continue
-            if part.parent.uuid != part.parent.place or part.opened.signature != first[part.place]:
-                part.uuid = identity.local(self.run.uuid, "apart", part.place, part.parent.uuid, part.opened.signature)
-        for place, signatures in self._signatures.items():
-            if len(signatures) > 1:
-                name = next(p.opened.name for p in self.parts.values() if p.place == place and p.opened)
-                groups = [sorted(set(ranks)) for ranks in signatures.values()]
-                self.disagreements.append({"about": "parameters", "activity": place, "name": name, "ranks": groups})
+    def _shared(self, source: records.Source, parent: Part, record: records.Opened) -> str:
+        place: _Place = (source.attempt, parent.uuid, record.code, record.section_kind)
+        place += ("" if record.section_kind else record.name,)
+        if not record.key:
+            count, _ = self._counts[place].get(source.rank, (0, parent))
+            self._counts[place][source.rank] = count + 1, parent
+        place += ("key", record.key) if record.key else ("opening", record.section_index, record.ordinal)
+        uuid = identity.local(self.run.uuid, "shared", *place, record.signature)
+        self._said[place].setdefault(record.signature, (uuid, set()))[1].add(source.rank)
+        return uuid
 
-    def _list_counts(self) -> None:
-        for (parent, code, name, kind), counts in self._counts.items():
-            if len(set(counts.values())) > 1:
-                what = kind or name or vocabulary.CLASS_OF_CODE[code].name
-                by_count: dict[int, list[int]] = defaultdict(list)
-                for rank, count in sorted(counts.items()):
+    def _compare(self) -> None:
+        """List where the ranks disagree. Counts are compared only where the ranks are through."""
+        for said in self._said.values():
+            if len(said) > 1:
+                uuids = [uuid for uuid, _ in said.values()]
+                label = str(self.builder.row(uuids[0])["label"])
+                ranks = [sorted(ranks) for _, ranks in said.values()]
+                self.disagreements.append(
+                    {"about": "parameters", "activity": uuids[0], "name": label, "ranks": ranks, "apart": uuids[1:]}
+                )
+        for (_, parent, code, kind, name), counts in self._counts.items():
+            by_count: dict[int, list[int]] = defaultdict(list)
+            for rank, (count, part) in sorted(counts.items()):
+                if part.end_ns:
                     by_count[count].append(rank)
+            if len(by_count) > 1:
+                what = kind or name or vocabulary.CLASS_OF_CODE[code].name
                 groups = [{"count": count, "ranks": ranks} for count, ranks in sorted(by_count.items())]
                 self.disagreements.append({"about": "count", "activity": parent, "name": what, "groups": groups})
 
@@ -164,7 +188,6 @@ class Activities:
                             "time_ns": at,
                         }
                     )
-        self.failures.sort(key=lambda failure: failure["time_ns"])
 
     def _say(self) -> None:
         """Make the nodes: one an activity, and one a rank's part in a shared one."""
@@ -179,24 +202,20 @@ class Activities:
     def _say_one(self, uuid: str, parts: list[tuple[records.Source, Part]]) -> None:
         build, (source, part) = self.builder, parts[0]
         opened = part.opened
-        times: dict[str, Any] = {"start_ns": min(p.start_ns for _, p in parts)}
-        if all(p.end_ns for _, p in parts):
-            times["end_ns"] = max(p.end_ns for _, p in parts)
-        outcomes = {p.resolved for _, p in parts}
-        outcome = next((o for o in (records.FAILED, records.OPEN) if o in outcomes), records.COMPLETED)
-        if opened is None:
-            self._say_run(parts, times, outcome)
+        if opened is None or part.parent is None:
+            self._say_run(parts)
             return
+        times, outcome = _sum_up(p for _, p in parts)
+        self.end_of[uuid] = times.get("end_ns")
         cls = vocabulary.CLASS_OF_CODE[opened.code].name
         extra: dict[str, Any] = {}
-        if opened.section_kind:
+        if cls == "LearningStageSectionExecution":
             extra = {"section_kind": opened.section_kind, "section_index": opened.section_index}
             if opened.item_type:
                 extra |= {"item": opened.item, "item_type": opened.item_type}
         build.node(cls, uuid, label=opened.name, outcome=outcome, attempt=source.attempt, **times, **extra)
         for _, one in parts:
             build.node(cls, uuid, one.rank)
-        assert part.parent is not None
         build.relate("isPartOf", uuid, part.parent.uuid)
         if cls in vocabulary.below("LearningStageExecution"):
             self.stage_of[uuid] = uuid
@@ -208,55 +227,54 @@ class Activities:
         else:
             self._say_parts(uuid, parts)
 
-    def _say_run(self, parts: list[tuple[records.Source, Part]], times: dict[str, Any], outcome: str) -> None:
+    def _say_run(self, parts: list[tuple[records.Source, Part]]) -> None:
         build, run = self.builder, self.run
         cls = "LearningExperimentExecution" if run.phase == "learning" else "WorkflowExecution"
-        latest = max(source.attempt for source, _ in parts)
-        final = [part for source, part in parts if source.attempt == latest]
-        if len(final) < len(parts):  # the last attempt decides how the run ended
-            outcomes = {p.resolved for p in final}
-            outcome = next((o for o in (records.FAILED, records.OPEN) if o in outcomes), records.COMPLETED)
-            if all(p.end_ns for p in final):
-                times["end_ns"] = max(p.end_ns or p.start_ns for _, p in parts)
+        by_attempt: dict[int, list[tuple[records.Source, Part]]] = {}
+        for source, part in sorted(parts, key=lambda one: one[0]):
+            by_attempt.setdefault(source.attempt, []).append((source, part))
+        spans = {}
+        for attempt, members in by_attempt.items():
+            times, outcome = _sum_up(part for _, part in members)
+            if len(members) < self._sizes[attempt] and outcome != records.FAILED:  # nobody heard of the others' end
+                times.pop("end_ns", None)
+                outcome = records.OPEN
+            spans[attempt] = times, outcome
+        latest = max(by_attempt)
+        times, outcome = spans[latest]  # the last attempt decides how the run ended
+        times = {**times, "start_ns": min(span["start_ns"] for span, _ in spans.values())}
+        if "end_ns" in times:
+            times["end_ns"] = max(part.end_ns or part.start_ns for _, part in parts)
+        self.end_of[run.uuid] = times.get("end_ns")
         build.node(
             cls, run.uuid, label=run.name, phase=run.phase, run=run.uuid, outcome=outcome, attempt=latest, **times
         )
-        by_attempt: dict[int, list[tuple[records.Source, Part]]] = {}
-        for source, part in parts:
-            build.node(cls, run.uuid, part.rank)
-            by_attempt.setdefault(source.attempt, []).append((source, part))
         for attempt, members in by_attempt.items():
             uuid = attempt_uuid(run, attempt)
-            span: dict[str, Any] = {"start_ns": min(p.start_ns for _, p in members)}
-            if all(p.end_ns for _, p in members):
-                span["end_ns"] = max(p.end_ns for _, p in members)
-            results = {p.resolved for _, p in members}
-            result = next((o for o in (records.FAILED, records.OPEN) if o in results), records.COMPLETED)
-            build.node("Attempt", uuid, label=f"attempt {attempt}", outcome=result, attempt=attempt, **span)
+            times, outcome = spans[attempt]
+            build.node("Attempt", uuid, label=f"attempt {attempt}", outcome=outcome, attempt=attempt, **times)
             for _, part in members:
+                build.node(cls, run.uuid, part.rank)
                 build.node("Attempt", uuid, part.rank)
             build.relate("isPartOf", uuid, run.uuid)
             self._say_parts(uuid, members)
 
     def _say_parts(self, whole: str, parts: list[tuple[records.Source, Part]]) -> None:
-        build = self.builder
-        for source, part in parts:
-            uuid = identity.local(self.run.uuid, "part", whole, source.attempt, part.rank)
-            times = {"end_ns": part.end_ns} if part.end_ns else {}
-            build.node(
+        by_source: dict[records.Source, list[Part]] = {}
+        for source, part in parts:  # a rank that came back to an activity, by its key, has one part in it
+            by_source.setdefault(source, []).append(part)
+        for source, mine in by_source.items():
+            uuid = identity.local(self.run.uuid, "part", whole, source.attempt, source.rank)
+            times, outcome = _sum_up(mine)
+            self.builder.node(
                 "RankExecution",
                 uuid,
-                part.rank,
-                label=f"rank {part.rank}",
-                rank=part.rank,
-                start_ns=part.start_ns,
-                outcome=part.resolved,
+                source.rank,
+                label=f"rank {source.rank}",
+                rank=source.rank,
+                outcome=outcome,
                 attempt=source.attempt,
                 **times,
             )
-            build.relate("isPartOf", uuid, whole)
-            build.relate("wasAssociatedWith", uuid, rank_uuid(self.run, source.attempt, part.rank))
-
-    def describe(self) -> str:
-        """Return the disagreements as JSON text, for the file."""
-        return json.dumps(self.disagreements)
+            self.builder.relate("isPartOf", uuid, whole)
+            self.builder.relate("wasAssociatedWith", uuid, rank_uuid(self.run, source.attempt, source.rank))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from provml_hpc import vocabulary
-from provml_hpc.assembly.graph import ABSENT, Column, Table, column_names
+from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, Column, Table, column_names
 
 Row = dict[str, Any]
 
@@ -36,7 +36,8 @@ def _columns(fields: tuple[vocabulary.Field, ...], rows: list[Row]) -> dict[str,
         if kind == "text":
             columns[name] = [row.get(name) or "" for row in rows]
         elif kind == "type":
-            columns[name] = [row.get(name) or "absent" for row in rows]
+            types = [row.get(name) or "absent" for row in rows]
+            columns[name] = [one if one in VALUE_TYPES else "text" for one in types]  # a newer release may know more
         elif kind == "integer":
             columns[name] = np.array([row.get(name, ABSENT) for row in rows], np.int64)
         elif kind == "real":
@@ -59,11 +60,11 @@ class Builder:
         self._relations: dict[str, dict[tuple[Any, ...], Row]] = {}
 
     def node(self, cls: str, uuid: str, rank: int | None = None, /, **fields: Any) -> str:
-        """Add a node, or a rank to one that is there, and return its uuid."""
+        """Add a node, or a rank to one that is there, and return its uuid. The class it was added with first stands."""
+        cls = self._class_of.setdefault(uuid, cls)
         row = self._nodes.setdefault(cls, {}).get(uuid)
         if row is None:
             row = self._nodes[cls][uuid] = {"uuid": uuid, "_ranks": set(), **fields}
-            self._class_of.setdefault(uuid, cls)
         if rank is not None:
             row["_ranks"].add(rank)
         return uuid
@@ -89,7 +90,7 @@ class Builder:
         if row is None:
             row = rows[subject, target, parted] = {"subject": subject, "object": target, "_ranks": set(), **fields}
         elif "time_ns" in fields:
-            row["time_ns"] = min(row["time_ns"], fields["time_ns"])
+            row["time_ns"] = min(row.get("time_ns", fields["time_ns"]), fields["time_ns"])
         if rank is not None:
             row["_ranks"].add(rank)
 

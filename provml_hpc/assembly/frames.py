@@ -8,11 +8,14 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from provml_hpc import records
+from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
+Values = np.ndarray[Any, np.dtype[np.float64]]
 
 _CHUNK = 8192
+_RUN, _MOST = 64, 1 << 16
 _SAMPLE_WORDS = records.SAMPLE_HEAD.size // 8
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -63,35 +66,51 @@ def _reached(words: Words, start: int) -> tuple[np.ndarray[Any, np.dtype[np.int6
 
 
 def split(block: bytes | memoryview) -> Split:
-    """Take a block of whole frames apart: where its records are, and its samples as one array a layout."""
+    """Take a block of whole frames apart: where its records are, and its samples as one array a layout.
+
+    Raises
+    ------
+    ValueError
+        The block is not made of whole frames, or two samples of one layout differ in size.
+    """
     words: Words = np.frombuffer(block, np.uint64)
     found: list[int] = []
     pieces: dict[int, list[Words]] = {}
     at, end = 0, len(words)
     while at < end:
         head = int(words[at])
-        width, layout = (head & 0xFFFFFFFF) >> 3, head >> 32
-        if width < 3:
-            raise ValueError(f"a frame of {width * 8} bytes at byte {at * 8}")
+        size, layout = head & 0xFFFFFFFF, head >> 32
+        width = size >> 3
+        if size < records.least(layout) or size % 8 or at + width > end:
+            raise ValueError(f"no whole frame at byte {at * 8}")
         if layout:  # the usual case: a long run of samples of one layout
-            limit = min((end - at) // width, 1 << 16)
-            run = words[at : at + limit * width].reshape(limit, width)
-            same = run[:, 0] == words[at]
-            count = limit if same.all() else int(same.argmin())
-            if count >= 64 or count == limit == (end - at) // width:
-                pieces.setdefault(layout, []).append(run[:count])
+            count = _alike(words[at:], width, _RUN)
+            if count == _RUN:
+                count = _alike(words[at:], width, _MOST)
+            if count >= _RUN or at + count * width == end:
+                pieces.setdefault(layout, []).append(words[at : at + count * width].reshape(count, width))
                 at += count * width
                 continue
         starts, at = _reached(words, at)
-        if at > end:
-            raise ValueError("the last frame of a block passes its end")
-        layouts = words[starts] >> np.uint64(32)
+        heads = words[starts]
+        sizes, layouts = heads & _LOW, heads >> np.uint64(32)
+        if at > end or (sizes % 8).any() or (sizes < np.where(layouts, records.least(1), records.least(0))).any():
+            raise ValueError(f"no whole frame between the bytes {int(starts[0]) * 8} and {at * 8}")
         found += (starts[layouts == 0] * 8).tolist()
         for number in np.unique(layouts[layouts > 0]):
-            mine = starts[layouts == number]
-            width = int(words[mine[0]] & _LOW) >> 3
-            pieces.setdefault(int(number), []).append(words[mine[:, None] + np.arange(width)])
+            mine = layouts == number
+            width = int(sizes[mine][0]) >> 3
+            if (sizes[mine] != width * 8).any():
+                raise ValueError(f"samples of layout {number} differ in size")
+            pieces.setdefault(int(number), []).append(words[starts[mine][:, None] + np.arange(width)])
     return Split(found, {n: p[0] if len(p) == 1 else np.concatenate(p) for n, p in pieces.items()})
+
+
+def _alike(words: Words, width: int, most: int) -> int:
+    """Return how many frames at the beginning are like the first, which is `width` words long; at most `most`."""
+    most = min(len(words) // width, most)
+    same = words[: most * width : width] == words[0]
+    return most if same.all() else int(same.argmin())
 
 
 class Samples(NamedTuple):
@@ -100,13 +119,22 @@ class Samples(NamedTuple):
     clock_ns: np.ndarray[Any, np.dtype[np.int64]]
     step: np.ndarray[Any, np.dtype[np.int64]]
     section: np.ndarray[Any, np.dtype[np.int64]]
-    values: np.ndarray[Any, np.dtype[np.float64]]
+    values: Values
 
 
 def samples(rows: Words) -> Samples:
     """Return the columns of rows; the values have shape (n, measures)."""
     signed = rows.view(np.int64)
     return Samples(signed[:, 2], signed[:, 3], signed[:, 4], rows[:, _SAMPLE_WORDS:].view(np.float64))
+
+
+class Summary(NamedTuple):
+    """The samples of one layout summed up; the arrays have one item a measure."""
+
+    minimum: Values
+    maximum: Values
+    last: Values
+    last_ns: int
 
 
 class Stream(NamedTuple):
@@ -119,38 +147,73 @@ class Stream(NamedTuple):
     """(sequence, nanoseconds since the epoch, record)."""
     counts: list[dict[int, int]]
     """For each block the rows of each layout."""
-    summaries: dict[int, list[np.ndarray[Any, np.dtype[np.float64]]]]
-    """For each layout: minimum, maximum and last of each measure."""
+    widths: dict[int, int]
+    """For each layout how many measures its rows have."""
+    summaries: dict[int, Summary]
     last_ns: int
+    damaged: int
+    """Records that could not be decoded."""
 
 
-def read(frames: FrameSource, source: Source) -> Stream:
-    """Read one source whole: records decoded, samples counted and summed up."""
+def read(frames: FrameSource, source: Source, clock_to_wall_ns: int = 0) -> Stream:
+    """Read one source whole: records decoded, samples counted and summed up.
+
+    Parameters
+    ----------
+    frames
+        Where the frames are.
+    source
+        Whose frames to read.
+    clock_to_wall_ns
+        What to add to the rank's clock if the record that says so is lost.
+
+    Raises
+    ------
+    FormatError
+        The bytes are not frames.
+    """
     entries: list[tuple[int, int, records.Record]] = []
     counts: list[dict[int, int]] = []
-    sums: dict[int, list[np.ndarray[Any, np.dtype[np.float64]]]] = {}
-    start = records.Started(0, 0, 0, "")
-    first = last = 0
+    widths: dict[int, int] = {}
+    sums: dict[int, Summary] = {}
+    start = records.Started(clock_to_wall_ns, 0, 0, "")
+    first: int | None = None
+    last = damaged = 0
     for block in frames.blocks(source):
-        parts = split(block)
+        try:
+            parts = split(block)
+        except ValueError as error:
+            raise FormatError(
+                f"the records of attempt {source.attempt}, rank {source.rank} are damaged ({error}); run provml recover"
+            ) from error
         for offset in parts.records:
-            frame = records.decode(block, offset)
+            try:
+                frame = records.decode(block, offset)
+            except ValueError:
+                damaged += 1
+                continue
             if frame is None:
                 continue
-            if isinstance(frame.record, records.Started):
-                start, first = frame.record, frame.clock_ns
+            if isinstance(frame.record, records.Started) and not start.size:
+                start = frame.record
             entries.append((frame.sequence, frame.clock_ns, frame.record))
+            first = frame.clock_ns if first is None else first
             last = max(last, frame.clock_ns)
         counts.append({layout: len(rows) for layout, rows in parts.samples.items()})
         for layout, rows in parts.samples.items():
             columns = samples(rows)
-            last = max(last, int(columns.clock_ns[-1]))
+            if widths.setdefault(layout, columns.values.shape[1]) != columns.values.shape[1]:
+                raise FormatError(
+                    f"the samples of attempt {source.attempt}, rank {source.rank} are damaged; run provml recover"
+                )
+            clock = int(columns.clock_ns[-1])
+            first = int(columns.clock_ns[0]) if first is None else first
+            last = max(last, clock)
             values = columns.values
             low, high = np.fmin.reduce(values), np.fmax.reduce(values)
             if layout in sums:
-                low, high = np.fmin(low, sums[layout][0]), np.fmax(high, sums[layout][1])
-            sums[layout] = [low, high, values[-1].copy()]
+                low, high = np.fmin(low, sums[layout].minimum), np.fmax(high, sums[layout].maximum)
+            sums[layout] = Summary(low, high, values[-1].copy(), clock)
     offset = start.clock_to_wall_ns
-    return Stream(
-        source, start, first + offset, [(s, c + offset, r) for s, c, r in entries], counts, sums, last + offset
-    )
+    stamped = [(s, c + offset, r) for s, c, r in entries]
+    return Stream(source, start, (first or 0) + offset, stamped, counts, widths, sums, last + offset, damaged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +29,33 @@ class _Stretch(NamedTuple):
     order: tuple[int, ...]
 
 
+class _Figures(NamedTuple):
+    """What samples of one measure come to."""
+
+    rows: int
+    minimum: float
+    maximum: float
+    last: float
+    last_ns: int
+
+    def join(self, other: _Figures) -> _Figures:
+        """Return what both come to together; NaN counts only where there is nothing else."""
+        latest = self if self.last_ns >= other.last_ns else other
+        return _Figures(
+            self.rows + other.rows,
+            float(np.fmin(self.minimum, other.minimum)),
+            float(np.fmax(self.maximum, other.maximum)),
+            latest.last,
+            latest.last_ns,
+        )
+
+
 class _Table:
     def __init__(self, activity: str, measures: tuple[str, ...]) -> None:
         self.activity, self.measures = activity, measures
         self.stretches: list[_Stretch] = []
         self.count = 0
-        self.by_rank: dict[int, dict[str, list[float]]] = {}
+        self.by_rank: dict[str, dict[int, _Figures]] = {}
 
 
 class Series:
@@ -47,6 +69,8 @@ class Series:
         self._blocks: OrderedDict[tuple[records.Source, int], Split] = OrderedDict()
         self._reading: tuple[records.Source, int, Any] | None = None
         self._tables: dict[tuple[str, tuple[str, ...]], _Table] = {}
+        self.unplaced = 0
+        """Samples whose layout is lost."""
         for stream in sorted(streams, key=lambda s: (s.source.rank, s.source.attempt, s.source.lane)):
             self._place(stream)
         for table in self._tables.values():
@@ -56,8 +80,10 @@ class Series:
         layouts: dict[int, tuple[_Table, tuple[int, ...]]] = {}
         for _, _, record in stream.records:
             if isinstance(record, records.Layout):
+                names = _names(record)
+                if not names or stream.widths.get(record.number) != len(names):
+                    continue  # no samples of it yet, or damaged
                 activity = self._activities.part(stream.source, record.activity).uuid
-                names = tuple(json.loads(record.measures))
                 ordered = tuple(sorted(names))
                 table = self._tables.get((activity, ordered))
                 if table is None:
@@ -66,46 +92,51 @@ class Series:
         for number, counts in enumerate(stream.counts):
             for layout, count in counts.items():
                 if layout not in layouts:
+                    self.unplaced += count
                     continue
                 table, order = layouts[layout]
                 table.stretches.append(_Stretch(table.count, count, stream.source, number, layout, order))
                 table.count += count
-                stats = table.by_rank.setdefault(
-                    stream.source.rank, {name: [0.0, np.nan, np.nan, np.nan] for name in table.measures}
-                )
-                for figures in stats.values():
-                    figures[0] += count
-        for layout, (low, high, last) in stream.summaries.items():
-            if layout not in layouts:
-                continue
-            table, order = layouts[layout]
-            for name, at in zip(table.measures, order, strict=True):
-                figures = table.by_rank[stream.source.rank][name]
-                figures[1] = float(np.fmin(figures[1], low[at]))
-                figures[2] = float(np.fmax(figures[2], high[at]))
-                figures[3] = float(last[at])
+        for layout, summary in stream.summaries.items():
+            if layout in layouts:
+                table, order = layouts[layout]
+                count = sum(counts.get(layout, 0) for counts in stream.counts)
+                last_ns = summary.last_ns + stream.start.clock_to_wall_ns
+                for name, at in zip(table.measures, order, strict=True):
+                    figures = _Figures(
+                        count, float(summary.minimum[at]), float(summary.maximum[at]), float(summary.last[at]), last_ns
+                    )
+                    by_rank = table.by_rank.setdefault(name, {})
+                    rank = stream.source.rank
+                    by_rank[rank] = figures.join(by_rank[rank]) if rank in by_rank else figures
 
     def _summarise(self, table: _Table) -> None:
         """Make the MetricSeries of each measure of a table."""
         for name in table.measures:
-            by_rank = {rank: stats[name] for rank, stats in table.by_rank.items()}
-            uuid = identity.local(self._run.uuid, "series", table.activity, list(table.measures), name)
-            figures = np.array(list(by_rank.values()))
+            by_rank = table.by_rank[name]
+            uuid = identity.local(self._run.uuid, "series", table.activity, sorted(table.measures), name)
+            whole = reduce(_Figures.join, by_rank.values())
             text = {
-                str(rank): {"count": int(n), "minimum": _plain(low), "maximum": _plain(high), "last": _plain(last)}
-                for rank, (n, low, high, last) in by_rank.items()
+                str(rank): {
+                    "count": one.rows,
+                    "minimum": _plain(one.minimum),
+                    "maximum": _plain(one.maximum),
+                    "last": _plain(one.last),
+                }
+                for rank, one in sorted(by_rank.items())
             }
             self._builder.node(
                 "MetricSeries",
                 uuid,
                 label=name,
-                count=int(figures[:, 0].sum()),
-                minimum=float(np.fmin.reduce(figures[:, 1])),
-                maximum=float(np.fmax.reduce(figures[:, 2])),
-                last=float(figures[0, 3]),
+                count=whole.rows,
+                minimum=whole.minimum,
+                maximum=whole.maximum,
+                last=whole.last,
                 by_rank=json.dumps(text),
                 first_row=0,
                 row_count=table.count,
+                attempt=self._builder.row(table.activity).get("attempt", ABSENT),
             )
             measure = identity.named(self._run.authority, "EvaluationMeasure", name)
             self._builder.node("EvaluationMeasure", measure, label=name)
@@ -146,7 +177,7 @@ class Series:
         firsts = np.array([stretch.first for stretch in table.stretches])
 
         def read(start: int, stop: int) -> dict[str, _Array]:
-            stop = min(stop, table.count)
+            start, stop = max(start, 0), min(stop, table.count)
             width = max(stop - start, 0)
             columns: dict[str, _Array] = {name: np.empty(width, np.int64) for name in FIXED_COLUMNS}
             columns |= {key_of(name): np.empty(width, np.float64) for name in table.measures}
@@ -173,6 +204,16 @@ class Series:
         different, inverse = np.unique(handles, return_inverse=True)
         meant = [ids[self._activities.part(source, int(h)).uuid] if h else ABSENT for h in different]
         return np.array(meant, np.int64)[inverse]
+
+
+def _names(record: records.Layout) -> tuple[str, ...]:
+    """Return the measures of a layout; none if it is damaged."""
+    try:
+        names = json.loads(record.measures)
+    except (ValueError, RecursionError):
+        return ()
+    fitting = isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    return tuple(names) if fitting else ()
 
 
 def _plain(value: float) -> float | str:

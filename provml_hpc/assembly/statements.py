@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
+from contextlib import suppress
 from typing import Any
 
 from provml_hpc import identity, records, vocabulary
@@ -27,12 +27,15 @@ class Statements:
         self, run: RunInfo, builder: Builder, activities: Activities, entities: Entities, streams: list[Stream]
     ) -> None:
         self.run, self.build, self.activities, self.entities = run, builder, activities, entities
-        self.facts: dict[str, Any] = {}
-        """Facts of scope ``run``, by name."""
+        self.facts: dict[int, dict[str, str]] = defaultdict(dict)
+        """For each attempt its facts of scope ``run``, by name."""
         self.costs: dict[str, dict[int, float]] = defaultdict(dict)
         """The capture's own cost: for each figure the value of each rank."""
         self.dropped: list[dict[str, Any]] = []
-        self.packages: dict[str, str] = {}
+        self.packages: dict[int, dict[str, str]] = defaultdict(dict)
+        self.disagreements: list[dict[str, Any]] = []
+        self._derived_from: dict[str, list[str]] = defaultdict(list)
+        self._origins: set[str] = set()
         self._times_said: dict[tuple[Any, ...], int] = defaultdict(int)
         for stream in streams:
             if stream.source.lane == records.RUN_LANE:
@@ -83,7 +86,7 @@ class Statements:
                 self._associated(source, record)
             case records.Fact():
                 self._fact(source, record)
-            case records.Opened():
+            case records.Opened() if source.lane == records.RUN_LANE:
                 self._opened(source, sequence, record)
             case records.Dropped():
                 self._dropped(source, record)
@@ -123,21 +126,22 @@ class Statements:
         if entity is None:
             return
         activity = self._activity(source, record.activity)
+        # A rank may name what another one is about to make; it cannot have read it before that.
+        at = max(at, self.entities.made_at.get(entity, at))
         self.build.relate("used", activity, entity, source.rank, parted=record.role, role=record.role, time_ns=at)
         self._into_stage("hasInput", activity, entity)
 
     def _value(self, source: records.Source, at: int, record: records.Named) -> None:
-        cls = vocabulary.CLASS_OF_CODE[record.code].name
         activity = self._activity(source, record.activity)
         entity = self._entity(source, record.entity)
         about = entity or activity
+        cls = self._class_of_value(record, entity)
         uuid = identity.local(self.run.uuid, "value", about, cls, record.name, record.type, record.text)
         self.build.node(
             cls, uuid, source.rank, label=record.name, value=record.text, value_type=record.type, attempt=source.attempt
         )
         if cls == "DatasetCharacteristic":
-            if entity:
-                self.build.relate_where_allowed("hasQuality", entity, uuid)
+            self.build.relate("hasQuality", about, uuid)
             return
         if cls == "AttributeValue":
             if record.used:
@@ -147,16 +151,26 @@ class Statements:
             self.build.relate("valueOf", uuid, self._named("Attribute", record.name))
             return
         self.build.relate("specifiedBy", uuid, self._named(_KNOB[cls], record.name))
-        if entity and cls == "ModelHyperparameterValue":
+        if entity:
             self.build.relate_where_allowed("hasSetting", entity, uuid)
-        else:
-            self.build.relate("used", activity, uuid, source.rank, time_ns=at)
+        self.build.relate("used", activity, uuid, source.rank, time_ns=at)
         self._into_stage("hasInput", activity, uuid)
+
+    def _class_of_value(self, record: records.Named, entity: str | None) -> str:
+        """Return the class of a value: an AttributeValue where the declared one is unknown here or has no place."""
+        cls = vocabulary.CLASS_OF_CODE.get(record.code)
+        if cls is None or (cls.name not in _KNOB and cls.name != "DatasetCharacteristic"):
+            return "AttributeValue"
+        if cls.name == "DatasetCharacteristic" and not (
+            entity and vocabulary.allows(("Dataset",), self.build.class_of(entity) or "Model")
+        ):
+            return "AttributeValue"
+        return cls.name
 
     def _evaluated(self, source: records.Source, at: int, record: records.Evaluated) -> None:
         activity = self._activity(source, record.activity)
         on, model = self._entity(source, record.on), self._entity(source, record.model)
-        said = (activity, record.name, record.step, on or "", model or "")
+        said = (source.attempt, activity, record.name, record.step, on or "", model or "")
         self._times_said[(source, *said)] += 1
         uuid = identity.local(
             self.run.uuid, "evaluation", *said, record.type, record.text, self._times_said[(source, *said)]
@@ -187,9 +201,36 @@ class Statements:
         new, old = self._entity(source, record.entity), self._entity(source, record.source)
         if new is None or old is None or new == old:
             return
+        if old not in self._derived_from[new]:
+            if self._comes_from(old, new):
+                self.disagreements.append(
+                    {
+                        "about": "derivation",
+                        "activity": "",
+                        "name": self.build.row(new)["label"],
+                        "ranks": [source.rank],
+                    }
+                )
+                return
+            self._derived_from[new].append(old)
+            self._origins.add(old)
         self.build.relate("wasDerivedFrom", new, old)
         if record.revision:
             self.build.relate("wasRevisionOf", new, old)
+
+    def _comes_from(self, one: str, other: str) -> bool:
+        """Tell whether a version was derived from another, directly or not: ranks that disagree may say both ways."""
+        seen, waiting = set(), [one]
+        if other not in self._origins:  # the usual case: nothing was made from it yet
+            return False
+        while waiting:
+            this = waiting.pop()
+            if this == other:
+                return True
+            if this not in seen:
+                seen.add(this)
+                waiting += self._derived_from.get(this, ())
+        return False
 
     def _associated(self, source: records.Source, record: records.Associated) -> None:
         identifier = record.identifier or record.name
@@ -207,14 +248,15 @@ class Statements:
 
     def _fact(self, source: records.Source, record: records.Fact) -> None:
         if record.scope == "capture":
-            self.costs[record.name][source.rank] = float(record.text)
+            with suppress(ValueError):
+                self.costs[record.name][source.rank] = float(record.text)
             return
         if record.scope == "package":
-            self.packages.setdefault(record.name, record.text)
+            self.packages[source.attempt].setdefault(record.name, record.text)
             return
         if record.scope == "run":
             about = self.run.uuid
-            self.facts.setdefault(record.name, record.text)
+            self.facts[source.attempt].setdefault(record.name, record.text)
             if record.name == "scheduler.job_id":
                 self.build.row(self._job(source.attempt))["identifier"] = record.text
         else:
@@ -234,14 +276,12 @@ class Statements:
 
     def _opened(self, source: records.Source, sequence: int, record: records.Opened) -> None:
         activity = self._activity(source, sequence)
+        if self.build.class_of(activity) not in vocabulary.below("LearningStageExecution"):
+            return
         if record.task:
-            task = self._named("LearningTask", record.task)
-            if self.build.class_of(activity) in vocabulary.below("LearningStageExecution"):
-                self.build.relate("achieves", activity, task)
+            self.build.relate("achieves", activity, self._named("LearningTask", record.task))
         if record.algorithm:
-            algorithm = self._named("Algorithm", record.algorithm)
-            if self.build.class_of(activity) in vocabulary.below("LearningStageExecution"):
-                self.build.relate("realizes", activity, algorithm)
+            self.build.relate("realizes", activity, self._named("Algorithm", record.algorithm))
 
     def _plan_of(self, activity: str) -> str | None:
         cls = self.build.class_of(activity)
@@ -275,31 +315,29 @@ class Statements:
             self.build.relate("hadMember", self._named("Study", self.run.study), experiment)
 
     def _code(self) -> None:
-        """Say which code ran, which packages it needed, and which knobs it has."""
-        script = self.facts.get("command.script", "").rpartition("/")[2]
-        if not script:
-            return
-        version = self.facts.get("code.commit", "")
-        if not version or self.facts.get("code.dirty") != "false" or self.facts.get("code.script_tracked") == "false":
-            version = f"{version}+sha256:{self.facts.get('command.script_sha256', 'unknown')}".lstrip("+")
-        code = self.build.node(
-            "Implementation",
-            identity.named(self.run.authority, "Implementation", script, version),
-            label=script,
-            version=version,
-        )
-        for name, number in self.packages.items():
-            package = identity.named("python", "Software", name, number)
-            self.build.node("Software", package, label=name, version=number)
-            self.build.relate("requires", code, package)
-        for stage in sorted(set(self.activities.stage_of.values())):
-            self.build.relate("executes", stage, code)
-        for algorithm in self.build.uuids("Algorithm"):
-            self.build.relate("implements", code, algorithm)
-        for cls in ("LearningHyperparameter", "ModelHyperparameter"):
-            for knob in self.build.uuids(cls):
-                self.build.relate("hasHyperParameter", code, knob)
-
-    def describe(self) -> str:
-        """Return what was dropped, as JSON text."""
-        return json.dumps(self.dropped)
+        """Say which code ran in each attempt, which packages it needed, and which knobs it has."""
+        for attempt, facts in sorted(self.facts.items()):
+            script = facts.get("command.script", "").rpartition("/")[2]
+            if not script:
+                continue
+            version = facts.get("code.commit", "")
+            if not version or facts.get("code.dirty") != "false" or facts.get("code.script_tracked") == "false":
+                version = f"{version}+sha256:{facts.get('command.script_sha256', 'unknown')}".lstrip("+")
+            code = self.build.node(
+                "Implementation",
+                identity.named(self.run.authority, "Implementation", script, version),
+                label=script,
+                version=version,
+            )
+            for name, number in self.packages[attempt].items():
+                package = identity.named("python", "Software", name, number)
+                self.build.node("Software", package, label=name, version=number)
+                self.build.relate("requires", code, package)
+            for stage in sorted(set(self.activities.stage_of.values())):
+                if self.build.row(stage)["attempt"] == attempt:
+                    self.build.relate("executes", stage, code)
+            for algorithm in self.build.uuids("Algorithm"):
+                self.build.relate("implements", code, algorithm)
+            for cls in ("LearningHyperparameter", "ModelHyperparameter"):
+                for knob in self.build.uuids(cls):
+                    self.build.relate("hasHyperParameter", code, knob)
