@@ -43,6 +43,9 @@ class Session:
     what is lost is counted, in the file if there is still a way into it.
     """
 
+    inert = False
+    """Whether it records nothing, as :class:`~provml_hpc.capture.inert.InertSession` does."""
+
     def __init__(
         self,
         transport: Transport,
