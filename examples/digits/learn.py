@@ -27,13 +27,14 @@ import provml_hpc as provml
 class Setting(TypedDict):
     """The hyperparameters of one training."""
 
-    learning_rate: float
-    momentum: float
+    lr: float
     hidden: int
-    batch_size: int
     epochs: int
     seed: int
 
+
+# What all trainings have in common.
+MOMENTUM, BATCH_SIZE = 0.9, 64
 
 # One trial for each of four ranks; more ranks try some again with another seed, fewer ranks try several.
 CANDIDATES = [(0.02, 32), (0.1, 32), (0.1, 64), (0.5, 64)]
@@ -57,8 +58,8 @@ class Part:
 class Descent:
     """Stochastic gradient descent with momentum, on one rank or on all ranks of a communicator together."""
 
-    def __init__(self, network: Network, setting: Setting, comm: MPI.Comm) -> None:
-        self.network, self.setting, self.comm = network, setting, comm
+    def __init__(self, network: Network, lr: float, comm: MPI.Comm) -> None:
+        self.network, self.lr, self.comm = network, lr, comm
         self.velocity = np.zeros_like(network.weights)
 
     def step(self, X: Array, y: NDArray[np.uint8], samples: int) -> tuple[float, float]:
@@ -71,7 +72,7 @@ class Descent:
         of_all = np.empty((self.comm.size, gradient.size))
         self.comm.Allgather(gradient, of_all)
         total = of_all.sum(axis=0) / samples
-        self.velocity = self.setting["momentum"] * self.velocity - self.setting["learning_rate"] * total
+        self.velocity = MOMENTUM * self.velocity - self.lr * total
         self.network.weights += self.velocity
         return loss / len(y), float(np.linalg.norm(total))
 
@@ -79,14 +80,14 @@ class Descent:
 def try_out(run: provml.Run, digits: provml.Entity, setting: Setting, training: Part, validation: Part) -> float:
     """Train one setting briefly on this rank alone and return its validation accuracy."""
     network = Network(setting["hidden"], setting["seed"])
-    descent = Descent(network, setting, MPI.COMM_SELF)
+    descent = Descent(network, setting["lr"], MPI.COMM_SELF)
     accuracy = 0.0
     with run.training(
         "trial", local=True, task="classification", algorithm="SGD with momentum", use=[digits], params=setting
     ) as trial:
         step = 0
         for epoch in trial.sections("epoch", setting["epochs"]):
-            for batch in training.batches(setting["batch_size"], seed=epoch.index):
+            for batch in training.batches(BATCH_SIZE, seed=epoch.index):
                 loss, norm = descent.step(training.X[batch], training.y[batch], len(batch))
                 trial.log(step, loss=loss, gradient_norm=norm)
                 step += 1
@@ -100,10 +101,8 @@ def search(run: provml.Run, digits: provml.Entity, training: Part, validation: P
     """Try all candidates, spread over the ranks, and return the best: the most accurate, of equal ones the first."""
     mine: list[tuple[float, int, Setting]] = []
     for number in range(comm.rank, max(comm.size, len(CANDIDATES)), comm.size):
-        rate, hidden = CANDIDATES[number % len(CANDIDATES)]
-        setting = Setting(
-            learning_rate=rate, momentum=0.9, hidden=hidden, batch_size=64, epochs=TRIAL_EPOCHS, seed=100 + number
-        )
+        lr, hidden = CANDIDATES[number % len(CANDIDATES)]
+        setting = Setting(lr=lr, hidden=hidden, epochs=TRIAL_EPOCHS, seed=100 + number)
         accuracy = try_out(run, digits, setting, training, validation)
         mine.append((-accuracy, number, setting))
         report(number + 1, len(CANDIDATES) + FULL_EPOCHS, f"trial {number}: accuracy {accuracy:.3f}")
@@ -119,14 +118,14 @@ def train(
     """Train on all ranks together, keep a checkpoint an epoch, and end with the best of them."""
     comm = MPI.COMM_WORLD
     network = Network(setting["hidden"], setting["seed"])
-    descent = Descent(network, setting, comm)
+    descent = Descent(network, setting["lr"], comm)
     best, best_accuracy = folder / "checkpoints" / "none", -1.0
     with run.training(
         "full training", task="classification", algorithm="SGD with momentum", use=[digits], params=setting
     ) as stage:
         step = 0
         for epoch in stage.sections("epoch", setting["epochs"]):
-            for batch in training.batches(setting["batch_size"] * comm.size, seed=epoch.index):
+            for batch in training.batches(BATCH_SIZE * comm.size, seed=epoch.index):
                 mine = batch[comm.rank :: comm.size]
                 loss, norm = descent.step(training.X[mine], training.y[mine], len(batch))
                 stage.log(step, loss=loss, gradient_norm=norm)
@@ -134,9 +133,9 @@ def train(
             checkpoint = folder / "checkpoints" / f"epoch-{epoch.index:02}.npz"
             if comm.rank == 0:
                 network.save(checkpoint)
-                epoch.log_model(checkpoint, step=step)
+                epoch.log_model(checkpoint, step=step, derived_from=[digits])
             comm.Barrier()
-            accuracy = measure(network, validation, comm)["accuracy"]
+            accuracy = measure(network, validation, comm)
             with epoch.validation(use={"model": checkpoint, "validation": digits}) as check:
                 check.evaluate(accuracy=accuracy)
             if accuracy > best_accuracy:
@@ -150,17 +149,16 @@ def train(
         if comm.rank == 0:
             model = folder / "model.npz"
             shutil.copyfile(best, model)
-            stage.log_model(model, params={"hidden": setting["hidden"], "layers": 2}, derived_from=[best])
+            stage.log_model(model, params={"units": [64, setting["hidden"], 10]}, derived_from=[best])
         comm.Barrier()
     return network
 
 
-def measure(network: Network, part: Part, comm: MPI.Comm) -> dict[str, float]:
-    """Return accuracy and mean cross entropy over `part`, each rank having looked at its share."""
-    X, y = part.X[comm.rank :: comm.size], part.y[comm.rank :: comm.size]
-    of_ranks = comm.allgather((network.hits(X, y), network.loss(X, y)))
-    hits, losses = zip(*of_ranks, strict=True)
-    return {"accuracy": sum(hits) / len(part.y), "cross_entropy": sum(losses) / len(part.y)}
+def measure(network: Network, part: Part, comm: MPI.Comm) -> float:
+    """Return the accuracy over `part`, each rank having looked at its share."""
+    mine = slice(comm.rank, None, comm.size)
+    hits: int = comm.allreduce(network.hits(part.X[mine], part.y[mine]))
+    return hits / len(part.y)
 
 
 def main() -> None:
@@ -177,13 +175,14 @@ def main() -> None:
         "digits-network", phase="learning", study="handwritten-digits", output=folder / "learning.h5", comm=comm
     ) as run:
         digits = run.use_dataset(dataset, role="learning", characteristics={"training": len(training.y)})
+        run.log_params({"momentum": MOMENTUM, "batch_size": BATCH_SIZE})
         best = search(run, digits, training, validation, comm)
         network = train(run, digits, best | {"epochs": FULL_EPOCHS}, training, validation, folder)
         with run.evaluation(use={"model": folder / "model.npz", "test": digits}) as evaluation:
-            measures = measure(network, test, comm)
-            evaluation.evaluate(measures)
+            accuracy = measure(network, test, comm)
+            evaluation.evaluate(accuracy=accuracy)
     if comm.rank == 0:
-        print(f"accuracy on digits never seen: {measures['accuracy']:.3f}")
+        print(f"accuracy on digits never seen: {accuracy:.3f}")
         print(f"sha256 of the weights: {network.fingerprint()}", flush=True)
 
 

@@ -43,10 +43,6 @@ class Network:
         odds = np.exp(scores - scores.max(axis=1, keepdims=True))
         return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
-    def loss(self, X: Array, y: NDArray[np.uint8]) -> float:
-        """Return the cross entropy, summed over the rows of `X`."""
-        return float(-np.log(self.probabilities(X)[np.arange(len(y)), y] + 1e-12).sum())
-
     def hits(self, X: Array, y: NDArray[np.uint8]) -> int:
         """Return how many rows of `X` are taken for the digit they are."""
         return int((self.probabilities(X).argmax(axis=1) == y).sum())

@@ -6,6 +6,7 @@ Run it with `python run_demo.py --output demo`; `make demo` does that in an envi
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from answers import compare_trainings, model_lineage
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sheets import write_sheets
@@ -22,8 +24,8 @@ HERE = Path(__file__).resolve().parent
 MARK = ".made-by-the-digits-demo"
 JOBS = [("curation", "curate.py", 4), ("preparation", "prepare.py", 2), ("learning", "learn.py", 4)]
 QUESTIONS = [
-    ("compare-trainings", "Which setting was best, and why?"),
-    ("model-lineage", "Where does the model come from, back to the raw scans?"),
+    ("compare-trainings", "Which setting was best, and why?", compare_trainings),
+    ("model-lineage", "Where does the model come from, back to the raw scans?", model_lineage),
 ]
 
 console = Console()
@@ -93,13 +95,16 @@ def main() -> None:
             # `-m mpi4py`: an error on one rank ends the job, where plain Python would leave the others waiting.
             command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py", str(HERE / script), str(folder)]
             said = run_job(command, name, progress)
-    console.print(*[line for line in said if not line.startswith("[")], sep="\n", highlight=False)
+    console.print(*[line for line in said if not line.startswith("[")], sep="\n", highlight=False, soft_wrap=True)
 
     files = [str(folder / f"{name}.h5") for name, _, _ in JOBS]
-    for query, question in QUESTIONS:
-        console.print(f"\n[bold]{question}[/]\n[dim]$ provml query {' '.join(files)} {query}[/]", highlight=False)
-        sys.stdout.flush()
-        subprocess.run([provml, "query", *files, query], check=True)
+    for query, question, as_table in QUESTIONS:
+        console.print(f"\n[bold]{question}[/]", highlight=False)
+        answer = subprocess.run(
+            [provml, "query", *files, query, "--format", "json"], stdout=subprocess.PIPE, check=True
+        )
+        console.print(as_table(json.loads(answer.stdout)))
+        console.print(f"[dim]All of it: provml query {' '.join(files)} {query}[/]", highlight=False, soft_wrap=True)
 
     console.print(f"\n[bold]The files[/], made in {time.monotonic() - started:.0f} s", highlight=False)
     for path, what in [
