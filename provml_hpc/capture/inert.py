@@ -21,7 +21,12 @@ class _NoTransport:
 
 
 class InertSession(Session):
-    """Looks like a session and does nothing: no file, no MPI, no thread, no warning."""
+    """Looks like a session and does nothing: no file, no MPI, no thread, no warning.
+
+    An activity that could not be opened has one too, so that what is said of it is not taken for somebody else's.
+    """
+
+    inert = True
 
     def __init__(self, meta: dict[str, Any], output: Path) -> None:
         self.meta, self.output = meta, output
@@ -29,7 +34,7 @@ class InertSession(Session):
         self.digester: Any = _NoDigests()
         self.journal: Journal | None = None
         self.storage = None
-        self.ended = False
+        self.ended = self.strict = self.failed = False
         self.stop_requested = False
         self.outcome = records.COMPLETED
         self.dropped = defaultdict(int)
@@ -63,6 +68,6 @@ class InertSession(Session):
         """End nothing."""
         self.ended = True
 
-    def leave(self, reason: str, error: str) -> None:
+    def leave(self, reason: str, error: str, outcome: str = records.FAILED) -> None:
         """Leave nothing."""
         self.ended = True

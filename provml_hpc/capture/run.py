@@ -20,7 +20,15 @@ from provml_hpc.capture.inert import InertSession
 from provml_hpc.capture.node import Node
 from provml_hpc.capture.session import Session
 from provml_hpc.environment import site_authority
-from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, ProvMLError, UsageError
+from provml_hpc.errors import (
+    FileBusyError,
+    FileMissingError,
+    FormatError,
+    OutputExistsError,
+    ProvMLError,
+    TransportError,
+    UsageError,
+)
 from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
@@ -104,10 +112,11 @@ class Run(Activity):
         if kind is None:
             self.finish()
             return
+        reason, outcome = f"{kind.__name__}: {error}"[:1000], records.FAILED
         if kind is SystemExit and not getattr(error, "code", None):
-            self._session.outcome = records.COMPLETED
-        self._end(records.FAILED, f"{kind.__name__}: {error}"[:1000])
-        self._session.leave(f"{kind.__name__}: {error}"[:1000], kind.__name__)
+            reason, outcome = "SystemExit", records.COMPLETED  # sys.exit() is one way to be done
+        self._end(outcome, reason)
+        self._session.leave(reason, "" if outcome == records.COMPLETED else kind.__name__, outcome)
 
 
 def _all_open(activity: Node) -> list[Node]:
@@ -207,23 +216,37 @@ def init(
     if "refused" in offer:
         transport.close()
         raise REFUSALS[offer["refused"]](offer["reason"])
-    session = Session(
-        transport,
-        offer["meta"],
-        Path(offer["output"]),
-        storage,
-        strict=strict,
-        journal=os.fspath(journal),
-        buffer=size,
-        close_timeout=close_timeout,
-    )
+    try:
+        session = Session(
+            transport,
+            offer["meta"],
+            Path(offer["output"]),
+            storage,
+            strict=strict,
+            journal=os.fspath(journal),
+            buffer=size,
+            close_timeout=close_timeout,
+        )
+    except BaseException as error:
+        # Nobody may wait for a rank that has no run.
+        transport.leave(f"{type(error).__name__}: {error}"[:1000])
+        if storage is not None:
+            storage.let_go()
+        raise
     run = Run(session, cls, name)
-    if offer.get("trouble"):
-        session.trouble(offer["trouble"])
-    facts.write(session, persona)
-    if continues is not None:
-        facts.write_continued(session, continues)
-    signals.watch(session, wanted)
+    try:
+        if offer.get("trouble"):
+            session.trouble(offer["trouble"])
+        try:
+            facts.write(session, persona)
+        except TransportError as error:
+            session.give_up(error)
+        if continues is not None:
+            facts.write_continued(session, continues)
+        signals.watch(session, wanted)
+    except BaseException as error:
+        session.leave(f"{type(error).__name__}: {error}"[:1000], type(error).__name__)
+        raise
     guard.watch(run)
     return run
 

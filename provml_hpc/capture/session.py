@@ -33,6 +33,9 @@ log = logging.getLogger("provml_hpc")
 BESIDE_TIMEOUT = 10.0
 """Seconds that the end of a run waits for what is found out beside it."""
 
+SIDE_SHARE = 4
+"""The journal of all other threads is so many times smaller than that of the run's own."""
+
 _LANE = struct.Struct("<QQQQ")  # lane, first sequence, last sequence, bytes
 
 
@@ -130,7 +133,7 @@ class Session:
     def _open_side(self) -> Journal:
         if self.folder is None:
             raise StateError("the run has no journal")
-        journal = self._open(self.folder, records.SIDE_LANE, 1 << 20)
+        journal = self._open(self.folder, records.SIDE_LANE, max(self.buffer // SIDE_SHARE, places.SMALLEST))
         journal.write(self._started)
         return journal
 
@@ -187,11 +190,10 @@ class Session:
         self._beside.append(thread)
         thread.start()
 
-    def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> None:
-        """Append a sample from another thread than the run's own."""
+    def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> bool:
+        """Append a sample from another thread than the run's own; False if there is no room."""
         with self.side.held() as side:
-            if side is not None and not side.write_sample(layout, step, section, values):
-                self.dropped[0, "side journal full", ""] += 1
+            return side is not None and side.write_sample(layout, step, section, values)
 
     def late(self, activity: object) -> None:
         """Something was logged when the run had ended already."""
@@ -207,11 +209,20 @@ class Session:
         try:
             self._flush_point(finishing=False)
         except TransportError as error:
-            self._give_up(error)
-        except (OSError, ProvMLError) as error:
+            self.give_up(error)
+        except ProvMLError as error:  # all ranks were told, and a strict run raises it on all
             self.trouble(f"a flush point failed: {error}", error)
+        except Exception as error:
+            self._drop_out(error)
 
-    def _give_up(self, error: Exception) -> None:
+    def _drop_out(self, error: Exception) -> None:
+        """Leave the others in the middle of a flush point, for a reason that only this rank knows."""
+        reason = f"{type(error).__name__}: {error}"[:1000]
+        self.transport.leave(reason)
+        self.give_up(TransportError(f"the capture failed on rank {self.rank} ({reason}): see the rank's log"))
+
+    def give_up(self, error: Exception) -> None:
+        """Take part in no flush point any more: what is logged goes to the journal alone."""
         if self._broken is None:
             self._broken = str(error)
             if self.journal is not None:
@@ -232,6 +243,7 @@ class Session:
         self._write_dropped()
         with self.side.held() as side:
             journals = [j for j in (self.journal, side) if j is not None]
+            ends = [journal.sequence for journal in journals]
             parcels = self._parcels(journals)
             size = sum(map(len, parcels))
             report = Report(
@@ -248,9 +260,12 @@ class Session:
             if self._file_trouble:
                 self.trouble(f"the file could not be written: {answer['error']}. What was logged stays in the journals")
             elif size:
-                for journal in journals:
-                    self.last_committed = journal.sequence
-                    journal.restart()
+                for journal, sent in zip(journals, ends, strict=True):
+                    self.last_committed = max(self.last_committed, sent)
+                    # What a signal handler or a finaliser logged meanwhile is not committed, so all stays where it is
+                    # and is sent once more; readers take each sequence once.
+                    if journal.sequence == sent:
+                        journal.restart()
             self.stop_requested = agreement.any_stop
             if agreement.has_requests:
                 self.digester.accept(answer["read"].get(str(self.rank), []))
@@ -318,9 +333,11 @@ class Session:
             self._write_end("", "")
             self._finish_together(limit)
         except TransportError as error:
-            self._give_up(error)
-        except (OSError, ProvMLError) as error:
+            self.give_up(error)
+        except ProvMLError as error:
             self.trouble(f"the end of the run failed: {error}", error)
+        except Exception as error:
+            self._drop_out(error)
         finally:
             self._let_go()
 
@@ -337,7 +354,7 @@ class Session:
                 break
         answer = b""
         if self.is_writer:
-            answer = (self._file_trouble or self._close_file()).encode()
+            answer = (self._file_trouble or self._close_file(limit)).encode()
         problem = self.transport.settle(answer, deadline=limit).decode()
         if problem:
             self.trouble(f"the file was not closed: {problem}")
@@ -345,20 +362,20 @@ class Session:
             self._remove_journals()
         self.transport.close(deadline=limit)
 
-    def _close_file(self) -> str:
+    def _close_file(self, limit: float) -> str:
         if self.storage is None:
             return "there is no output file"
         try:
-            self.storage.close()
+            self.storage.close(limit)
         except Exception as error:
             return f"{error}; run: provml recover {self.output}"
         return ""
 
-    def leave(self, reason: str, error: str) -> None:
+    def leave(self, reason: str, error: str, outcome: str = records.FAILED) -> None:
         """End this rank's part without the others: an exception is on its way, so nothing collective may happen."""
+        self.outcome = outcome
         if self.ended or os.getpid() != self._pid:
             return
-        self.outcome = records.FAILED
         try:
             self._write_dropped()
             self._write_end(reason, error)
@@ -411,6 +428,8 @@ class Session:
         self.ended = True
         if self.journal is not None:
             self.journal.state[2] = 0
+        if self.storage is not None:
+            self.storage.abandon_in_child()
 
 
 class _Intake:

@@ -16,14 +16,20 @@ def abandon(file: Any) -> None:
     as the last good write left it, which SWMR keeps readable, and the rest goes to where it does no harm.
     """
     with contextlib.suppress(Exception):
-        descriptor = file.id.get_vfd_handle()
-        scratch = _scratch()
-        try:
-            os.dup2(scratch, descriptor, inheritable=False)
-        finally:
-            os.close(scratch)
+        turn_away(file.id.get_vfd_handle())
     with contextlib.suppress(Exception):
         file.close()
+
+
+def turn_away(descriptor: int) -> None:
+    """Point an open descriptor at an unnamed scratch file, so that what is still written to it goes there."""
+    if descriptor < 0:
+        return
+    scratch = _scratch()
+    try:
+        os.dup2(scratch, descriptor, inheritable=False)
+    finally:
+        os.close(scratch)
 
 
 def _scratch() -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
+from provml_hpc.errors import StorageError
 from provml_hpc.storage.kept import keep_records
 from provml_hpc.storage.place import partial_of, publish, scratch_of
 from provml_hpc.storage.tables import read_attributes, write_file
@@ -44,7 +46,15 @@ def ended_as(graph: Graph) -> str:
     return INCOMPLETE
 
 
-def close(output: Path, frames: FrameSource, meta: dict[str, Any], commits: Any, *, recovered: bool = False) -> Graph:
+def close(
+    output: Path,
+    frames: FrameSource,
+    meta: dict[str, Any],
+    commits: Any,
+    *,
+    recovered: bool = False,
+    limit: float = float("inf"),
+) -> Graph:
     """Write the closed file of a run and give it its name.
 
     Parameters
@@ -59,7 +69,20 @@ def close(output: Path, frames: FrameSource, meta: dict[str, Any], commits: Any,
         The commits of the log, for their table.
     recovered
         Whether a recovery does this: what would be incomplete is then recovered.
+    limit
+        Seconds after which to give up and leave it to a recovery.
+
+    Raises
+    ------
+    StorageError
+        The file could not be written, or not in time; what it was to be made from is untouched.
     """
+    until = monotonic() + limit
+
+    def check() -> None:
+        if monotonic() > until:
+            raise StorageError(f"{output} could not be closed within {limit:.0f} s: recover it after the job")
+
     graph = assemble(frames, run_info(meta, output))
     if len(commits):
         graph.run.committed_ns = int(commits["time_ns"][-1])
@@ -67,7 +90,7 @@ def close(output: Path, frames: FrameSource, meta: dict[str, Any], commits: Any,
     graph.run.status = RECOVERED if recovered and status == INCOMPLETE else status
     temporary = scratch_of(output)
     try:
-        write_file(temporary, graph, commits, more=lambda file: keep_records(file, frames))
+        write_file(temporary, graph, commits, check=check, more=lambda file: keep_records(file, frames))
         if output.exists() and str(read_attributes(output).get("run")) == graph.run.uuid:
             temporary.replace(output)  # the file of its own earlier attempts, which this one holds too
         else:

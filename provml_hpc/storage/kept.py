@@ -12,7 +12,18 @@ from provml_hpc.assembly.frames import split
 from provml_hpc.records import Source
 
 FRAMES = "frames"
-_EXTENT = np.dtype([("attempt", "<u4"), ("rank", "<u4"), ("lane", "<u4"), ("offset", "<u8"), ("size", "<u8")])
+_EXTENT = np.dtype(
+    [
+        ("attempt", "<u4"),
+        ("rank", "<u4"),
+        ("lane", "<u4"),
+        ("offset", "<u8"),
+        ("size", "<u8"),
+        ("count", "<u8"),
+        ("last_seq", "<u8"),
+    ]
+)
+"""Whose records lie where; `count` and `last_seq` are of all frames of the source, its samples too."""
 
 
 def keep_records(file: Any, frames: FrameSource) -> None:
@@ -23,13 +34,34 @@ def keep_records(file: Any, frames: FrameSource) -> None:
     extents = []
     for source in map(Source._make, frames.sources()):
         offset = data.shape[0]
+        count = last = 0
         for block in frames.blocks(source):
-            kept = b"".join(bytes(block[at : at + _size(block, at)]) for at in split(block).records)
+            parts = split(block)
+            kept = b"".join(bytes(block[at : at + _size(block, at)]) for at in parts.records)
+            count += len(parts.records) + sum(map(len, parts.samples.values()))
+            for at in parts.records[-1:]:
+                last = max(last, int(records.HEADER.unpack_from(block, at)[2]))
+            for rows in parts.samples.values():
+                last = max(last, int(rows[-1, 1]))
             start = data.shape[0]
             data.resize((start + len(kept),))
             data[start:] = np.frombuffer(kept, np.uint8)
-        extents.append((*source, offset, data.shape[0] - offset))
+        extents.append((*source, offset, data.shape[0] - offset, count, last))
     group.create_dataset("extents", data=np.array(extents, _EXTENT))
+
+
+def last_sequences(file: Any) -> dict[Source, int]:
+    """Return for each source in a closed file the sequence of its last record or sample."""
+    if FRAMES not in file:
+        return {}
+    return {Source(int(e["attempt"]), int(e["rank"]), int(e["lane"])): int(e["last_seq"]) for e in _extents(file)}
+
+
+def _extents(file: Any) -> np.ndarray[Any, Any]:
+    found = file[FRAMES]["extents"]
+    if found.dtype.names is None or not set(_EXTENT.names or ()) <= set(found.dtype.names):
+        raise KeyError(f"{FRAMES}/extents")
+    return np.asarray(found[:])
 
 
 def _size(block: bytes | memoryview, at: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +13,8 @@ from provml_hpc.errors import ProvMLError
 from provml_hpc.journal import DeadSegment, node_folders, own_folder
 from provml_hpc.records import Source, walk
 from provml_hpc.storage.log_reader import LogReader
-from provml_hpc.storage.place import hidden_of
+from provml_hpc.storage.owner import HEARTBEAT
+from provml_hpc.storage.place import hidden_of, partial_of
 
 
 @dataclass
@@ -33,6 +36,18 @@ def journal_folders(output: Path, meta: Mapping[str, Any]) -> list[Path]:
     chosen = str(meta.get("journal_folder") or "")
     run = str(meta["run"])
     return [hidden_of(output), *([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
+
+
+_UNFINISHED = re.compile(r"\.[0-9a-f]{12}")
+
+
+def remove_unfinished(output: Path) -> None:
+    """Remove the files that somebody who died had not finished, from the hidden folder that nobody else uses now."""
+    known = {output.name, partial_of(output).name, HEARTBEAT}
+    with contextlib.suppress(OSError):
+        for path in hidden_of(output).iterdir():
+            if path.stem in known and _UNFINISHED.fullmatch(path.suffix):
+                path.unlink(missing_ok=True)
 
 
 def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSegment], list[str]]:
@@ -111,6 +126,12 @@ class Leftovers:
     def sources(self) -> list[tuple[int, int, int]]:
         """Return every source of the log and of the journals."""
         return sorted(self.found)
+
+    def last(self, source: tuple[int, int, int]) -> int:
+        """Return the last sequence of a source, in the log or in its journal; 0 if it has none."""
+        place = Source(*source)
+        further = self._more.get(place)
+        return further[-1][1] if further else self.found[place].committed
 
     def blocks(self, source: tuple[int, int, int]) -> Iterator[bytes | memoryview]:
         """Yield the frames of a source: what is committed, then what only its journal has."""

@@ -67,6 +67,7 @@ class LogWriter:
         self._end = 0
         self._room = 0
         self._extents_end = 0
+        self._descriptor = int(file.id.get_vfd_handle())
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], meta: Mapping[str, str | int | float | bool | None]) -> LogWriter:
@@ -161,6 +162,11 @@ class LogWriter:
             raise StorageError(
                 f"{path} could not be made ({brief(error)}): check the folder's room and permissions"
             ) from error
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the open file, or -1; known without HDF5, whose locks a fork may leave taken."""
+        return -1 if self._file is None else self._descriptor
 
     @property
     def commits(self) -> int:

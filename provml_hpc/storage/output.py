@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from time import time_ns
 from typing import Any
 
-from provml_hpc.errors import OutputExistsError
+from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError
 from provml_hpc.journal import safe_folder
 from provml_hpc.records import Source
 from provml_hpc.storage import closing
-from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders
+from provml_hpc.storage.abandon import turn_away
+from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders, remove_unfinished
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Ownership, recovering
 from provml_hpc.storage.place import hidden_of, partial_of
-from provml_hpc.storage.reopened import reopen
+from provml_hpc.storage.reopened import half_reopened, reopen
 
 logger = logging.getLogger("provml_hpc")
 
@@ -25,20 +28,22 @@ def _free(path: Path) -> bool:
     return not path.exists() and not partial_of(path).exists()
 
 
-def _choose(path: Path, if_exists: str) -> Path:
-    if _free(path):
-        return path
+def _names(path: Path, if_exists: str) -> Iterator[Path]:
+    """Yield the outputs to try to claim."""
     if if_exists == "new":
         numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(1, 100_000))
-        return next(p for p in numbered if _free(p))
-    if path.exists():
+        yield from (p for p in chain([path], numbered) if _free(p))
+    elif path.exists():
         raise OutputExistsError(
             f"{path} exists already; choose another output, or if_exists='new' to have a free name chosen"
         )
-    raise OutputExistsError(
-        f"{partial_of(path)} is there: a job that still runs, or one that died; see: provml info {path}. "
-        f"Then provml recover {path}, or if_exists='resume' to go on, or if_exists='new'"
-    )
+    elif partial_of(path).exists():
+        raise OutputExistsError(
+            f"{partial_of(path)} is there: a job that still runs, or one that died; see: provml info {path}. "
+            f"Then provml recover {path}, or if_exists='resume' to go on, or if_exists='new'"
+        )
+    else:
+        yield path
 
 
 class Output:
@@ -63,10 +68,22 @@ class Output:
         """
         if if_exists == "resume" and not _free(path):
             return cls._resume(path, meta)
-        path = _choose(path, if_exists)
+        taken: ProvMLError | None = None
+        for name in _names(path, if_exists):
+            try:
+                return cls._create(name, meta)
+            except (OutputExistsError, FileBusyError) as error:
+                taken = error  # by a job that began at the same moment
+                if if_exists != "new":
+                    break
+        raise taken or OutputExistsError(f"{path} and all its numbered names are taken; choose another output")
+
+    @classmethod
+    def _create(cls, path: Path, meta: dict[str, Any]) -> Output:
         safe_folder(hidden_of(path))
         ownership = Ownership.take(path, meta["run"])
         try:
+            remove_unfinished(path)
             log = LogWriter.create(partial_of(path), meta)
         except BaseException:
             ownership.release()
@@ -77,6 +94,9 @@ class Output:
     def _resume(cls, path: Path, meta: dict[str, Any]) -> Output:
         """Go on with the run that a dead job left: bring its journals into its log, then begin the next attempt."""
         with recovering(path):
+            remove_unfinished(path)
+            if half_reopened(path):
+                closing.remove_log(path)
             if not partial_of(path).exists():
                 reopen(path)
             with LogReader(partial_of(path)) as old:
@@ -90,14 +110,16 @@ class Output:
             try:
                 for source, first, last, frames in further:
                     log.append(source, frames, first, last)
-                if further:
-                    log.commit(time_ns())
+                # The commit says which attempt begins, so that its number is never given again, even if it leaves
+                # nothing here but journals on other nodes.
+                sources = [source[0] for source in left.sources()]
+                attempt = 1 + max([1, *sources, *map(int, old.commits["flags"])])
+                log.commit(time_ns(), flags=attempt)
             except BaseException:
                 log.close()
                 raise
             for segment in segments:
                 segment.path.unlink(missing_ok=True)
-        attempt = 1 + max((source[0] for source in left.sources()), default=0)
         return cls(
             path,
             {**meta, **kept, "attempt": attempt, "size": meta["size"]},
@@ -114,12 +136,22 @@ class Output:
         self._log.commit(time_ns())
         self._ownership.beat()
 
-    def close(self) -> None:
-        """Make the closed file, and remove the log once it is safe."""
+    def close(self, limit: float = float("inf")) -> None:
+        """Make the closed file, and remove the log once it is safe.
+
+        Raises
+        ------
+        StorageError
+            It could not be written, or not within `limit` seconds; the log stays.
+        """
         self._log.close()
         with LogReader(self._log.path) as log:
-            closing.close(self.path, log, log.meta, log.commits)
+            closing.close(self.path, log, log.meta, log.commits, limit=limit)
         closing.remove_log(self.path)
+
+    def abandon_in_child(self) -> None:
+        """In a forked child: see that its end, where HDF5 closes what is open, cannot touch the file."""
+        turn_away(self._log.descriptor)
 
     def let_go(self) -> None:
         """Close what is open and give up the lock."""

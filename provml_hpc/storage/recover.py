@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from provml_hpc.errors import FileMissingError, FormatError, OutputExistsError
+from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, StorageError
 from provml_hpc.journal import DeadSegment
+from provml_hpc.records import Source
 from provml_hpc.storage import closing
-from provml_hpc.storage.leftovers import Found, Leftovers, find_segments, journal_folders
+from provml_hpc.storage.kept import last_sequences
+from provml_hpc.storage.leftovers import Found, Leftovers, find_segments, journal_folders, remove_unfinished
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, output_of, partial_of
-from provml_hpc.storage.tables import read_attributes
+from provml_hpc.storage.reopened import half_reopened, reopen
+from provml_hpc.storage.tables import TablesFile, read_attributes
 
 
 @dataclass
@@ -75,19 +78,31 @@ def recover(
     folders = [hidden_of(output), *map(Path, journals)]
     if not partial_of(output).exists() and not _has_journals(folders):
         if output.exists():
-            return Recovery(
-                output, str(read_attributes(output)["run"]), str(read_attributes(output)["status"]), done=False
-            )
+            told = _told(output)
+            if hidden_of(output).is_dir() and not dry_run:
+                with contextlib.suppress(FileBusyError, StorageError), recovering(output):
+                    remove_unfinished(output)  # and on leaving, the lock and the folder
+            return Recovery(output, *told, done=False)
         raise FileMissingError(
             f"{output}: there is neither this file, nor {partial_of(output).name}, nor journals; check the name"
         )
     with recovering(output, force=force), contextlib.ExitStack() as stack:
+        if half_reopened(output):
+            if dry_run:
+                return Recovery(output, *_told(output), done=False)
+            closing.remove_log(output)
         log = stack.enter_context(LogReader(partial_of(output))) if partial_of(output).exists() else None
         meta, segments, troubles = _gather(output, log, folders)
         left = Leftovers(log, segments)
+        whole = output.exists() and _holds(output, meta, left)
+        if log is None and output.exists() and not whole and not dry_run:
+            # Journals that were not there when it was closed, from other nodes for example.
+            reopen(output)
+            log = stack.enter_context(LogReader(partial_of(output)))
+            left = Leftovers(log, segments)
         result = Recovery(output, str(meta["run"]), "", list(left.found.values()), troubles)
-        if output.exists() and _is_complete(output, meta, left):
-            result.status = str(read_attributes(output).get("status", ""))
+        if whole:
+            result.status = _told(output)[1]
             result.done = not dry_run
         elif dry_run:
             result.done = False
@@ -98,9 +113,15 @@ def recover(
             result.damage += log.damage
         if not dry_run:
             closing.remove_log(output)
+            remove_unfinished(output)
             for segment in segments:
                 segment.path.unlink(missing_ok=True)
     return result
+
+
+def _told(output: Path) -> tuple[str, str]:
+    attributes = read_attributes(output)
+    return str(attributes.get("run")), str(attributes.get("status"))
 
 
 def _has_journals(folders: list[Path]) -> bool:
@@ -126,13 +147,13 @@ def _gather(
     return dict(segments[0].description), segments, troubles
 
 
-def _is_complete(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:
+def _holds(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:
     """Tell whether the closed file holds all that was left: the job then died while it removed the rest.
 
-    A resumed run has a closed file of its earlier attempts beside its log; that one is not complete.
+    A resumed run has a closed file of its earlier attempts beside its log; that one does not.
     """
-    attributes = read_attributes(output)
-    if str(attributes.get("run")) != str(meta["run"]):
-        raise OutputExistsError(f"{output} is there and belongs to another run; move it away, then recover again")
-    last = max((source[0] for source in left.sources()), default=0)
-    return max(attributes["details"].get("attempts", [1]), default=1) >= last
+    with TablesFile(output) as closed:
+        if closed.run.uuid != str(meta["run"]):
+            raise OutputExistsError(f"{output} is there and belongs to another run; move it away, then recover again")
+        lasts = last_sequences(closed.file)
+    return all(left.last(source) <= lasts.get(Source(*source), 0) for source in left.sources())

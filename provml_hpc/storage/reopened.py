@@ -21,12 +21,23 @@ from provml_hpc.assembly.frames import Stream, read
 from provml_hpc.assembly.graph import key_of
 from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
-from provml_hpc.storage.kept import FRAMES
+from provml_hpc.storage.kept import FRAMES, last_sequences
 from provml_hpc.storage.log import LogWriter
+from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.place import partial_of
 from provml_hpc.storage.tables import TablesFile
 
 _CHUNK = 65_536
+
+
+def half_reopened(output: Path) -> bool:
+    """Tell whether somebody died while making the log of a closed file again: the log then lacks what the file has."""
+    if not (output.exists() and partial_of(output).exists()):
+        return False
+    with TablesFile(output) as closed, LogReader(partial_of(output)) as log:
+        if closed.run.uuid != str(log.meta["run"]):
+            return False
+        return any(log.committed(source) < last for source, last in last_sequences(closed.file).items())
 
 
 def reopen(output: Path) -> None:
@@ -70,6 +81,11 @@ class _Records:
                 f"{closed.path} was written without its records, so it cannot be resumed; choose another output"
             )
         self._bytes, self._extents = group["bytes"], group["extents"][:]
+        self.ends = {
+            Source(int(e["attempt"]), int(e["rank"]), int(e["lane"])): (int(e["count"]), int(e["last_seq"]))
+            for e in self._extents
+        }
+        """How many frames each source had, and the sequence of its last."""
 
     def sources(self) -> list[tuple[int, int, int]]:
         return [(int(e["attempt"]), int(e["rank"]), int(e["lane"])) for e in self._extents]
@@ -106,13 +122,19 @@ class _Closed:
                     self._layouts[source, activity, tuple(sorted(names))] = record.number, names
 
     def batches(self) -> Iterator[tuple[Source, bytes, int, int]]:
-        """Yield (source, frames, first and last sequence); sequences are counted anew behind those of the records."""
+        """Yield (source, frames, first and last sequence).
+
+        Records keep their sequences, by which others refer to them. Samples get new ones. The first and last of each
+        batch are counted such that they end where those of the source ended: what a journal has beyond that is new.
+        """
         last: dict[Source, int] = {}
-        for source, stream in self._streams.items():
+        for source in self._streams:
             data = b"".join(self._records.blocks(source))
+            count, final = self._records.ends[source]
+            here = sum(1 for _ in records.walk(data))
+            last[source] = final - (count - here)
             if data:
-                last[source] = max(sequence for sequence, _, _ in stream.records)
-                yield source, data, stream.records[0][0], last[source]
+                yield source, data, 1, last[source]
         for table in self._graph.samples:
             for start in range(0, table.count, _CHUNK):
                 columns = table.read(start, min(start + _CHUNK, table.count))

@@ -1,0 +1,88 @@
+"""Kills jobs at all phases and at random moments, many times, and tells what became of what they had acknowledged.
+
+``python -m tests.faults.campaign --kills 500`` with the interpreter whose MPI is to be tested.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from tests.faults import acknowledged, guarantee, killing, plans
+from tests.mpi import launch
+
+VICTIM = Path(__file__).resolve().parent / "scenarios" / "victim.py"
+COLUMNS = ("kills", "survived", "missing", "twice", "wrong", "unreadable", "status", "left", "hangs")
+
+
+def one_kill(plan: killing.Plan, folder: Path, rng: random.Random, timeout: float = 60) -> Counter[str]:
+    """Run one job that dies as planned, recover it, and return the counts for the table; raises what was broken."""
+    output, told = folder / "job.h5", folder / "told"
+    told.mkdir()
+    done = launch.mpi_run(
+        VICTIM, plans.RANKS, [output, told], cwd=folder, env={killing.VARIABLE: plan.text()}, timeout=timeout
+    )
+    died = done.returncode != 0
+    interrupt = plans.recovery_plan(rng) if rng.random() < 0.4 else None
+    try:
+        guarantee.check(output, told, plans.RANKS, interrupt=interrupt)
+    except guarantee.BrokenError as error:
+        raise guarantee.BrokenError(error.kind, f"{error}\n{plan}\n{interrupt}\n{done.stderr[-2000:]}") from error
+    if not died:
+        acks = [acknowledged.read(acknowledged.file_of(told, 1, rank)) for rank in range(plans.RANKS)]
+        assert all(a["finished"] for a in acks), f"exit 0, but not all ranks finished: {acks}"
+    return Counter(kills=int(died), survived=int(not died), interrupted=int(interrupt is not None))
+
+
+def main() -> int:
+    """Run a campaign and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=500, help="jobs to kill (default: 500)")
+    parser.add_argument("--seed", type=int, default=None, help="of the plans (default: the time)")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="end after so many seconds at the latest")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for what a broken case leaves")
+    options = parser.parse_args()
+    seed = int(time.time()) if options.seed is None else options.seed
+    name = "Open MPI" if launch.is_open_mpi() else "MPICH"
+    rng, table = random.Random(seed), defaultdict[str, Counter[str]](Counter)
+    began, kills, broken, interrupted = time.monotonic(), 0, 0, 0
+    for number, plan in enumerate(plans.job_plans(seed), 1):
+        folder = Path(tempfile.mkdtemp(prefix="faults-"))
+        row = table[plan.phase]
+        try:
+            counts = one_kill(plan, folder, rng)
+            row.update(counts)
+            kills += counts["kills"]
+            interrupted += counts["interrupted"]
+        except Exception as error:
+            kind = "hangs" if isinstance(error, launch.HangError) else getattr(error, "kind", "unreadable")
+            row.update({"kills": 1, kind: 1})
+            kills, broken = kills + 1, broken + 1
+            print(f"\n{number}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+            if options.keep:
+                shutil.copytree(folder, options.keep / f"{seed}-{number}", dirs_exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if sys.stderr.isatty() or number % 25 == 0:
+            took = time.monotonic() - began
+            print(f"{kills}/{options.kills} kills, {broken} broken, {took:.0f} s", file=sys.stderr, flush=True)
+        if kills >= options.kills or time.monotonic() - began > options.seconds:
+            break
+    print(f"{name}, seed {seed}, {plans.RANKS} ranks, {interrupted} recoveries killed or tried so:\n")
+    print("| phase | " + " | ".join(COLUMNS) + " |")
+    print("| --- |" + " ---: |" * len(COLUMNS))
+    total: Counter[str] = Counter()
+    for phase, counts in table.items():
+        total.update(counts)
+        print(f"| {phase} | " + " | ".join(str(counts[c]) for c in COLUMNS) + " |")
+    print("| **all** | " + " | ".join(f"**{total[c]}**" for c in COLUMNS) + " |")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""What is checked after every kill: what was acknowledged is there, once, in order, and the status is true."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from provml_hpc import records
+from provml_hpc.assembly.frames import samples, split
+from provml_hpc.errors import FileMissingError
+from provml_hpc.records import Source, decode
+from provml_hpc.storage.kept import FRAMES
+from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.place import hidden_of, partial_of
+from provml_hpc.storage.recover import Recovery, recover
+from provml_hpc.storage.tables import TablesFile
+from tests.faults import acknowledged, killing
+from tests.mpi.launch import environment
+
+RECOVER = Path(__file__).resolve().parent / "scenarios" / "recovery.py"
+
+
+class BrokenError(AssertionError):
+    """The guarantee was broken; `kind` is a column of the campaign's table."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+Steps = dict[tuple[int, int], "np.ndarray[Any, np.dtype[np.int64]]"]
+"""The steps in a file, in its order, by (attempt, rank)."""
+Names = dict[tuple[int, int], list[str]]
+
+
+def in_closed(path: Path) -> tuple[Steps, Names]:
+    """Return the samples and the logged values that a closed file holds."""
+    steps: dict[tuple[int, int], list[Any]] = defaultdict(list)
+    names: Names = defaultdict(list)
+    with TablesFile(path) as file:
+        for table in file.samples():
+            if "loss" not in table.measures:
+                continue
+            rows = table.read(0, table.count)
+            for key in sorted(set(zip(rows["attempt"].tolist(), rows["rank"].tolist(), strict=True))):
+                mine = (rows["attempt"] == key[0]) & (rows["rank"] == key[1])
+                own, loss = rows["step"][mine], rows["loss"][mine]
+                if not np.array_equal(loss, float(key[0] * 10**9 + key[1] * 10**6) + own):
+                    raise BrokenError("wrong", f"{path}: the values of {key} are not those that were logged")
+                steps[key].append(own)
+        if "AttributeValue" in file.names("records"):
+            for label in file.table("records", "AttributeValue").columns["label"]:
+                if str(label).startswith("told-"):
+                    _, attempt, rank, _ = str(label).split("-")
+                    names[int(attempt), int(rank)].append(str(label))
+        _check_kept(path, file)
+    return {key: np.concatenate(parts) for key, parts in steps.items()}, names
+
+
+def _check_kept(path: Path, file: TablesFile) -> None:
+    """No record of a source may be kept twice."""
+    group = file.file[FRAMES]
+    for extent in group["extents"][:]:
+        block = group["bytes"][int(extent["offset"]) : int(extent["offset"] + extent["size"])].tobytes()
+        sequences = [sequence for _, _, _, sequence in records.walk(block)]
+        if any(later <= earlier for earlier, later in pairwise(sequences)):
+            raise BrokenError("twice", f"{path}: a record of {extent} is there twice")
+
+
+def in_log(path: Path) -> tuple[Steps, Names]:
+    """Return the samples and the logged values that the commits of a log cover."""
+    steps: dict[tuple[int, int], list[Any]] = defaultdict(list)
+    names: Names = defaultdict(list)
+    with LogReader(path) as log:
+        for place in log.sources():
+            source = Source(*place)
+            layouts = set()
+            for block in log.blocks(source):
+                parts = split(block)
+                for at in parts.records:
+                    frame = decode(block, at)
+                    record = frame.record if frame is not None else None
+                    if isinstance(record, records.Layout) and "loss" in json.loads(record.measures):
+                        layouts.add(record.number)
+                    elif isinstance(record, records.Named) and record.name.startswith("told-"):
+                        names[source.attempt, source.rank].append(record.name)
+                for layout in layouts & set(parts.samples):
+                    steps[source.attempt, source.rank].append(samples(parts.samples[layout]).step)
+    return {key: np.concatenate(parts) for key, parts in steps.items()}, names
+
+
+def check_content(found: tuple[Steps, Names], told: Path, ranks: Iterable[tuple[int, int]], *, flushed: bool) -> None:
+    """Hold what is in a file to what was acknowledged; `flushed` looks only at what a flush acknowledged."""
+    prefix = "flushed_" if flushed else ""
+    for key in ranks:
+        acks = acknowledged.read(acknowledged.file_of(told, *key))
+        steps = found[0].get(key, np.empty(0, np.int64))
+        if len(np.unique(steps)) != len(steps):
+            raise BrokenError("twice", f"samples of {key} are there twice")
+        if not np.array_equal(steps, np.arange(len(steps))):
+            raise BrokenError("missing", f"the samples of {key} are no prefix in order: {steps}")
+        if len(steps) < acks[prefix + "samples"]:
+            raise BrokenError("missing", f"{len(steps)} samples of {key}, and {acks[prefix + 'samples']} acknowledged")
+        names = found[1].get(key, [])
+        if sorted(names) != sorted(f"told-{key[0]}-{key[1]}-{n}" for n in range(len(names))):
+            raise BrokenError("missing", f"the values of {key} are no prefix, or are there twice: {names}")
+        if len(names) < acks[prefix + "values"]:
+            raise BrokenError("missing", f"{len(names)} values of {key}, and {acks[prefix + 'values']} acknowledged")
+
+
+def check_status(output: Path, told: Path, attempt: int, size: int) -> str:
+    """Hold the status in a file to what the ranks of the last attempt came to."""
+    with TablesFile(output) as file:
+        status = str(file.attributes["status"])
+    acks = [acknowledged.read(acknowledged.file_of(told, attempt, rank)) for rank in range(size)]
+    if status not in ("finished", "recovered"):
+        raise BrokenError("status", f"the status is {status}")
+    if status == "finished" and not all(a["finishing"] for a in acks):
+        raise BrokenError("status", "finished, and not all ranks came to their end")
+    if status != "finished" and all(a["finished"] for a in acks):
+        raise BrokenError("status", f"{status}, and all ranks ended well")
+    return status
+
+
+def without_journals(output: Path, folder: Path) -> Path:
+    """Copy the file alone, as if all journals were lost, and bring it to its end there."""
+    folder.mkdir()
+    for path in (output, partial_of(output)):
+        if path.exists():
+            shutil.copy(path, folder / path.name)
+    alone = folder / output.name
+    recover(alone, force=True)
+    return alone
+
+
+def check(
+    output: Path,
+    told: Path,
+    size: int,
+    *,
+    attempts: int = 1,
+    interrupt: killing.Plan | None = None,
+    deep: bool = True,
+) -> Recovery | None:
+    """Recover an output and check everything that is promised of it; returns None where nothing was acknowledged.
+
+    Parameters
+    ----------
+    output
+        ``NAME.h5``.
+    told
+        The folder of the side channel.
+    size
+        Number of ranks.
+    attempts
+        How many attempts there were.
+    interrupt
+        A recovery is killed like this first.
+    deep
+        Also look at the file as it would be if all journals were lost, and recover a second time.
+    """
+    ranks = [(attempt, rank) for attempt in range(1, attempts + 1) for rank in range(size)]
+    acks = [acknowledged.read(acknowledged.file_of(told, *key)) for key in ranks]
+    there = output.exists() or partial_of(output).exists()
+    if not there and any(a["flushed_samples"] for a in acks):
+        raise BrokenError("missing", "something was flushed, and there is no file")
+    if there and deep:
+        alone = without_journals(output, told / "alone")
+        check_content(in_closed(alone), told, ranks, flushed=True)
+        shutil.rmtree(told / "alone")
+    if interrupt is not None:
+        recover_in_child(output, interrupt)
+    try:
+        result = recover(output)
+    except FileMissingError:
+        if any(a["samples"] or a["values"] for a in acks):
+            raise BrokenError("missing", "something was acknowledged, and nothing is there") from None
+        return None
+    first = in_closed(output)
+    check_content(first, told, ranks, flushed=False)
+    status = check_status(output, told, attempts, size)
+    if result.status != status:
+        raise BrokenError("status", f"the recovery says {result.status}, the file {status}")
+    if deep:
+        again = recover(output)
+        second = in_closed(output)
+        if again.status != status or second[1] != first[1] or second[0].keys() != first[0].keys():
+            raise BrokenError("missing", "a second recovery changed the file")
+    if partial_of(output).exists() or hidden_of(output).exists():
+        left = [path.name for path in hidden_of(output).iterdir()] if hidden_of(output).exists() else []
+        raise BrokenError("left", f"the recovery left its log or {left}")
+    return result
+
+
+def recover_in_child(output: Path, plan: killing.Plan | None = None) -> subprocess.CompletedProcess[str]:
+    """Recover in a process of its own, which a plan may kill."""
+    return subprocess.run(
+        [sys.executable, str(RECOVER), str(output)],
+        env=environment({killing.VARIABLE: plan.text() if plan else ""}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

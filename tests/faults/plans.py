@@ -1,0 +1,86 @@
+"""The moments at which processes are killed, by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from tests.faults.killing import Plan
+
+RANKS = 3
+WRITER = 0
+ANY = -1
+
+_SESSION, _JOURNAL = "provml_hpc.capture.session", "provml_hpc.journal"
+_OUTPUT, _LOG = "provml_hpc.storage.output", "provml_hpc.storage.log"
+_CLOSING, _TABLES = "provml_hpc.storage.closing", "provml_hpc.storage.tables"
+
+JOB: dict[str, list[tuple[str, int, int]]] = {
+    # phase: [(target, rank, most calls that a whole job makes)]
+    "capture": [(f"{_JOURNAL}:Journal.write", ANY, 40), (f"{_JOURNAL}:Journal._open_segment", ANY, 3)],
+    "seal": [(f"{_JOURNAL}:Segment.seal", ANY, 6), (f"{_JOURNAL}:Journal.chunks", ANY, 6)],
+    "gather": [
+        ("provml_hpc.transport.mpi:Parallel.flush_point", ANY, 6),
+        ("provml_hpc.transport.mpi:Parallel.gather", ANY, 6),
+        (f"{_SESSION}:_Intake.take", WRITER, 12),
+    ],
+    "before append": [(f"{_OUTPUT}:Output.append", WRITER, 18), (f"{_LOG}:LogWriter._write_frames", WRITER, 18)],
+    "append to commit": [(f"{_OUTPUT}:Output.commit", WRITER, 6), (f"{_LOG}:LogWriter._sync", WRITER, 12)],
+    "after commit": [
+        ("provml_hpc.transport.mpi:Parallel.settle", ANY, 6),
+        (f"{_JOURNAL}:Journal.restart", ANY, 6),
+        (f"{_JOURNAL}:Segment.restart", ANY, 6),
+        ("provml_hpc.storage.owner:Ownership.beat", WRITER, 6),
+    ],
+    "close": [
+        (f"{_OUTPUT}:Output.close", WRITER, 1),
+        (f"{_CLOSING}:close", WRITER, 1),
+        (f"{_CLOSING}:assemble", WRITER, 1),
+        (f"{_CLOSING}:write_file", WRITER, 1),
+        (f"{_TABLES}:write_table", WRITER, 20),
+        (f"{_TABLES}:write_samples", WRITER, 1),
+        (f"{_CLOSING}:keep_records", WRITER, 1),
+    ],
+    "publish": [(f"{_CLOSING}:publish", WRITER, 1), ("os:link", WRITER, 2), ("os:fsync", WRITER, 14)],
+    "log removal": [(f"{_CLOSING}:remove_log", WRITER, 1)],
+    "journal removal": [
+        (f"{_JOURNAL}:Segment.close", ANY, 3),
+        (f"{_SESSION}:Session._remove_journals", ANY, 1),
+        ("provml_hpc.transport.mpi:Parallel.close", ANY, 1),
+        ("provml_hpc.storage.owner:Ownership.release", WRITER, 1),
+    ],
+    "begin": [
+        (f"{_OUTPUT}:Output.claim", WRITER, 1),
+        (f"{_LOG}:LogWriter.create", WRITER, 1),
+        (f"{_JOURNAL}:Journal._open_segment", ANY, 1),
+    ],
+}
+
+RECOVERY: dict[str, list[tuple[str, int]]] = {
+    "read": [("provml_hpc.storage.recover:_gather", 1), ("provml_hpc.storage.recover:Leftovers", 1)],
+    "close": [(f"{_CLOSING}:assemble", 1), (f"{_CLOSING}:write_file", 1), (f"{_TABLES}:write_table", 12)],
+    "publish": [(f"{_CLOSING}:publish", 1), ("os:link", 1), ("os:fsync", 2)],
+    "log removal": [(f"{_CLOSING}:remove_log", 1)],
+    "journal removal": [("pathlib:Path.unlink", 6), ("provml_hpc.storage.owner:_tidy", 2)],
+}
+
+
+def job_plans(seed: int) -> Iterator[Plan]:
+    """Yield plans for jobs without end, one phase after the other and random moments between them."""
+    rng = random.Random(seed)
+    while True:
+        for phase, targets in JOB.items():
+            target, rank, most = rng.choice(targets)
+            who = rng.randrange(RANKS) if rank == ANY else rank
+            yield Plan(phase, target, rng.randint(1, most), rng.random() < 0.5, who)
+            if rng.random() < 0.5:
+                yield Plan("random moment", rank=rng.choice([*range(RANKS), -2]), delay_s=rng.uniform(0.0, 0.9))
+
+
+def recovery_plan(rng: random.Random) -> Plan:
+    """Return a plan for a recovery."""
+    if rng.random() < 0.3:
+        return Plan("random moment", delay_s=rng.uniform(0.0, 0.15))
+    phase = rng.choice(list(RECOVERY))
+    target, most = rng.choice(RECOVERY[phase])
+    return Plan(phase, target, rng.randint(1, most), rng.random() < 0.5)
