@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os.path import commonprefix
 from pathlib import PurePath
 from typing import Any
 
@@ -25,13 +26,19 @@ def model_lineage(rows: list[Row]) -> Table:
     """Show each step back from the model; what was made alike, such as all scans, is one line."""
     alike: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        key = (row["distance"], row["link"], row["kind"], row["job"], PurePath(row["name"]).suffix)
+        key = (row["job"], row["distance"], row["link"], row["kind"], PurePath(row["name"]).suffix)
         alike.setdefault(key, []).append(row)
-    table = _table("link", "n", "what", "details", "job")
-    for (_, link, _, job, _), same in alike.items():
-        first, last = PurePath(same[0]["name"]), PurePath(same[-1]["name"])
-        what = str(first) if first == last else f"{first} … {last.name}"
-        table.add_row(link, str(len(same)), what, ", ".join(_common(row["details"] for row in same)), job)
+    table = _table("", "n", "what", "details")
+    above = ""
+    for (job, _, link, _, suffix), same in alike.items():
+        if job != above:
+            table.add_section()
+            table.add_row(job, style="bold")
+            above = job
+        names = list(dict.fromkeys(row["name"] for row in same))
+        begin = commonprefix(names)  # noqa: RUF071 - letters are what is wanted
+        what = names[0] if len(names) == 1 else f"{begin}*{suffix}"
+        table.add_row(link, str(len(same)), what, ", ".join(_common(row["details"] for row in same)))
     return table
 
 
