@@ -45,7 +45,7 @@ def model_lineage(rows: list[Row]) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=column != "details")
+        table.add_column(column, no_wrap=column == "what")
     return table
 
 
