@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from operator import index as index_of
 from typing import Any, TypeVar, cast
 
 from provml_hpc import records, vocabulary
+from provml_hpc.capture.inert import InertSession
 from provml_hpc.capture.node import SECTION
+from provml_hpc.capture.samples import shown
 from provml_hpc.capture.statements import Statements
 from provml_hpc.values import UnrecordableError, clean_text, normalise
 
 _A = TypeVar("_A", bound="Activity")
+_LONGEST = 1000
+"""Most characters that are kept of a key or an item with parts."""
+_MOST = 100
+"""Most parts of an item that is recorded as a value; larger ones are data, of which the kind is told."""
 
 
 class Activity(Statements):
@@ -132,7 +139,7 @@ class Activity(Statements):
         item
             What it is about, where that is more than a number.
         """
-        return self._section(kind, int(index), key=key, item=item, own=False)
+        return self._section(kind, index, key=key, item=item, own=False)
 
     def sections(
         self, kind: str, n_or_iterable: int | Iterable[Any], *, start: int = 0, key: Any = None
@@ -208,49 +215,67 @@ class Activity(Statements):
         )
 
     def _section(self, kind: str, index: int, *, key: Any, item: Any, own: bool) -> Section:
-        section = self._begin(
-            Section,
-            SECTION,
-            f"{kind} {index}",
-            local=own,
-            key=key,
-            kind=str(kind),
-            index=index,
-            item=item,
-        )
-        section.kind, section.index, section.item = str(kind), index, item
+        section = self._begin(Section, SECTION, kind, local=own, key=key, section_index=index, item=item)
+        section.kind, section.index, section.item = kind, index, item
         return section
 
     def _begin(
         self,
         make: type[_A],
         cls: str,
-        name: str,
+        name: Any,
         *,
-        local: bool,
-        key: Any = None,
-        kind: str = "",
-        index: int = 0,
-        item: Any = None,
-        task: str | None = None,
-        algorithm: str | None = None,
         use: Any = (),
         params: Any = None,
         persona: Any = None,
+        **place: Any,
     ) -> _A:
+        """Open an activity. What cannot be opened gives one that records nothing, so that the user's code goes on."""
+        session = self._session
+        opened: _A | None = None
+        if not session.inert:
+            try:
+                opened = self._open_one(make, cls, name, params=self._flatten(params, "params"), **place)
+            except Exception as error:
+                session.drop(self._handle, "unrecordable", cls)
+                session.trouble(f"{cls}: {error}", error)
+        if opened is None:
+            lost = session if session.inert else InertSession(session.meta, session.output)
+            return make(lost, cls, self, 0, own=False, name=name if isinstance(name, str) else shown(name))
+        opened._use(use)
+        if persona is not None:
+            opened.persona(persona)
+        return opened
+
+    def _open_one(
+        self,
+        make: type[_A],
+        cls: str,
+        name: Any,
+        *,
+        local: bool,
+        params: list[tuple[str, str, str]],
+        key: Any = None,
+        section_index: int | None = None,
+        item: Any = None,
+        task: Any = None,
+        algorithm: Any = None,
+    ) -> _A | None:
         session = self._session
         own = local or self._own
-        name = clean_text(str(name))
-        place = (cls, "" if kind else name, kind, index, key)
-        ordinal = self._ordinals[place] = self._ordinals.get(place, 0) + 1
-        item_type = item_text = ""
-        if item is not None:
-            item_type, item_text = _value_or_label(item)
-        settings = self._flatten(params, "params")
+        text, kind, index = clean_text(str(name)), "", 0
+        if section_index is not None:
+            kind, index = text, index_of(section_index)
+            text = f"{kind} {index}"
+        key_text = "" if key is None else "{}:{}".format(*described(key))
+        place = (cls, "" if kind else text, kind, index, key_text)
+        ordinal = self._ordinals.get(place, 0) + 1
+        item_type, item_text = ("", "") if item is None else described(item)
+        task, algorithm = (clean_text(str(one)) if one is not None else "" for one in (task, algorithm))
         signature = ""
-        if not own and (settings or task or algorithm):
-            text = json.dumps([task, algorithm, settings])
-            signature = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+        if not own and (params or task or algorithm):
+            said = json.dumps([task, algorithm, params])
+            signature = hashlib.sha1(said.encode(), usedforsecurity=False).hexdigest()[:16]
         handle = session.write(
             records.Opened(
                 code=vocabulary.CLASS[cls].code,
@@ -258,23 +283,31 @@ class Activity(Statements):
                 own=int(own),
                 ordinal=ordinal,
                 section_index=index,
-                name=name,
-                key="" if key is None else clean_text(f"{type(key).__name__}:{key}"),
-                section_kind=clean_text(kind),
+                name=text,
+                key=key_text,
+                section_kind=kind,
                 item_type=item_type,
                 item=item_text,
-                task=clean_text(task or ""),
-                algorithm=clean_text(algorithm or ""),
+                task=task,
+                algorithm=algorithm,
                 signature=signature,
             )
         )
-        opened = make(session, cls, self, handle, own=own, name=name)
+        if not handle:  # another thread, no room, or the run has ended
+            if session.alive:
+                session.drop(
+                    self._handle,
+                    "not opened",
+                    text,
+                    f"{cls} {text!r:.80} is not recorded: open activities in the thread that called init()",
+                )
+            session.late(self)
+            return None
+        self._ordinals[place] = ordinal
+        opened = make(session, cls, self, handle, own=own, name=text)
         self._open.append(opened)
         self._samples.point()
-        opened._write_settings(opened, settings)
-        opened._use(use)
-        if persona is not None:
-            opened.persona(persona)
+        opened._write_settings(opened, params)
         return opened
 
 
@@ -292,8 +325,29 @@ class Section(Activity):
     """What was iterated over."""
 
 
-def _value_or_label(value: Any) -> tuple[str, str]:
+def described(value: Any) -> tuple[str, str]:
+    """Return type and text of what tells sections apart: short, and made in little time whatever it is."""
     try:
-        return normalise(value)
+        if not _is_large(value):
+            kind, text = normalise(value)
+            if kind == "json" and len(text) > _LONGEST:
+                digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:16]
+                return "text", f"{text[:_LONGEST]}... ({digest})"
+            return kind, text
+        shape = getattr(value, "shape", None)
+        return "text", type(value).__name__ + ("" if shape is None else str(list(shape)))
     except UnrecordableError:
-        return "text", clean_text(repr(value)[:1000])
+        return "text", shown(value)
+    except Exception:  # its own code may raise anything
+        return "text", type(value).__name__
+
+
+def _is_large(value: Any, depth: int = 0) -> bool:
+    """Tell whether a value holds data, a batch say, and is not just what tells it from the next."""
+    if hasattr(value, "shape"):
+        return bool(math.prod(value.shape) > _MOST)
+    if not isinstance(value, (list, tuple, set, frozenset, Mapping)):
+        return False
+    if len(value) > _MOST or depth > 4:
+        return True
+    return any(_is_large(one, depth + 1) for one in (value.values() if isinstance(value, Mapping) else value))

@@ -17,8 +17,6 @@ from provml_hpc.values import clean_text
 class Data(Node):
     """The part of an activity that names data; see :class:`~provml_hpc.capture.activity.Activity`."""
 
-    _last_model: Entity | None = None
-
     @never_stops
     def use(self, entity: Any) -> None:
         """Say that this activity reads something: entities or paths, or a mapping from roles to them."""
@@ -49,8 +47,8 @@ class Data(Node):
         characteristics
             Facts about it: samples, extent, variables.
         digest
-            A digest that is known already (``"sha256:..."``), True for the digest of all bytes however large, False
-            for none.
+            A digest that is known already (``"sha256:..."``; the file is then not read), True for the digest of all
+            bytes however large, False for none.
         label
             What to call it; by default its path as given.
         """
@@ -150,16 +148,22 @@ class Data(Node):
         """
         sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
         made = self._declare(
-            "Model", entities.look(path), generated=True, digest=digest, whole=digest is True, label=label, step=step
+            "Model",
+            entities.look(path.path if isinstance(path, Entity) else path),
+            generated=True,
+            digest=digest,
+            whole=digest is True,
+            label=label,
+            step=step,
         )
         stage = self._stage()
-        assert isinstance(stage, Data)
         if sources:
             for source in sources:
                 self._session.write(records.Derived(made.handle, source.handle, 0))
         elif stage._last_model is not None:
             self._session.write(records.Derived(made.handle, stage._last_model.handle, 1))
         stage._last_model = made
+        stage._checkpoints.add(made.handle)
         stage._write_named("ModelHyperparameterValue", made.handle, True, self._flatten(params, "params"))
         return made
 
@@ -205,15 +209,30 @@ class Data(Node):
                 f"{found.label}: {found.missing}; it is recorded without its content",
             )
         record = entities.declared(cls, target._handle, found, generated=generated, digest=digest, **fields)
+        if generated and found.key is not None:
+            self._supersede(found.key)
         handle = session.write(record)
-        made = Entity(session, handle, record.label, found.key, generated=generated, whole=whole)
+        read = digest in (None, True) and found.digest is None
+        made = Entity(session, handle, record.label, found.key, generated=generated, whole=whole, read=read)
         if found.key is not None:
             session.known[found.key.path] = made
             if generated:
                 target._made.append(made)
-            elif not found.missing and digest is not False:
-                session.digester.want(found.key, whole=whole)
+            if read and not found.missing:
+                session.digester.want(found.key, whole=whole, at_once=generated and target._own)
         return made
+
+    def _supersede(self, now: StatKey) -> None:
+        """Settle what was made under this path before: from here on the file is another one.
+
+        It is taken as it was when it was declared, since by now it is usually written over.
+        """
+        node: Node | None = self._innermost()
+        while node is not None:
+            for made in [one for one in node._made if one.path == now.path]:
+                node._made.remove(made)
+                node._settle_one(made, made.key if made.key is not None and made.key.mtime_ns else now)
+            node = node._parent
 
     def _use(self, use: Any) -> None:
         try:
@@ -223,9 +242,13 @@ class Data(Node):
             self._session.drop(self._handle, "unrecordable", "use")
             self._session.trouble(f"use: {error}", error)
 
-    def _write_use(self, thing: Entity, role: str | None) -> None:
+    def _write_use(self, thing: Entity, role: Any) -> None:
         if thing.handle:
-            self._session.write(records.Used(self._innermost()._handle, thing.handle, clean_text(role or "")))
+            text = "" if role is None else clean_text(str(role))
+            self._session.write(records.Used(self._innermost()._handle, thing.handle, text))
+            stage = self._stage()
+            if thing.handle in stage._checkpoints:
+                stage._last_model = thing  # restored: what is saved next comes from it
 
     def _characterise(self, made: Entity, characteristics: Mapping[str, Any] | None) -> None:
         self._write_named(
@@ -256,19 +279,18 @@ class Data(Node):
             self._session.write(records.Derived(made.handle, source.handle, 0))
         self._characterise(made, characteristics)
         if member_of is not None:
-            whole = member_of if isinstance(member_of, Entity) else self._collection(cls, member_of)
+            known = isinstance(member_of, Entity) and member_of.belongs_to(self._session)
+            whole = member_of if known else self._collection(cls, member_of)
             self._session.write(records.Member(whole.handle, made.handle))
         return made
 
     def _collection(self, cls: str, name: Any) -> Entity:
         """Return the dataset that ranks add shards to, by its path or name; it is nobody's product as a whole."""
-        found = entities.look(name)
+        found = entities.look(name.path or name.label if isinstance(name, Entity) else name)
         path = found.key.path if found.key else found.label
         if path not in self._session.collections:
             key = StatKey(path, 0, 0, 0, 0, True)
             record = entities.declared(cls, self._handle, found._replace(key=key), collection=True)
             handle = self._session.write(record)
-            self._session.collections[path] = Entity(
-                self._session, handle, found.label, None, generated=False, whole=False
-            )
+            self._session.collections[path] = Entity(self._session, handle, found.label, None)
         return self._session.collections[path]

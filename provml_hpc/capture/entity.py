@@ -27,10 +27,18 @@ UNRESOLVED = 0
 class Entity:
     """Data or a model, as a handle to name it by in later calls. Made by the methods of an activity, never by hand."""
 
-    __slots__ = ("_session", "generated", "handle", "key", "label", "whole")
+    __slots__ = ("_session", "generated", "handle", "key", "label", "read", "whole")
 
     def __init__(
-        self, session: Session, handle: int, label: str, key: StatKey | None, *, generated: bool, whole: bool
+        self,
+        session: Session,
+        handle: int,
+        label: str,
+        key: StatKey | None,
+        *,
+        generated: bool = False,
+        whole: bool = False,
+        read: bool = True,
     ) -> None:
         self._session = session
         self.handle = handle
@@ -38,6 +46,8 @@ class Entity:
         self.key = key
         self.generated = generated
         self.whole = whole
+        self.read = read
+        """Whether its bytes are to be digested: not if the user gave the digest, or wants none."""
 
     @property
     def path(self) -> str | None:
@@ -104,6 +114,16 @@ def look(source: Any) -> Named:
     return Named(f"array{list(shape)}" if shape is not None else "array", digest=digest)
 
 
+def unseen(source: Any) -> tuple[str, StatKey | None]:
+    """Return the label and the place of a source without looking at it, for a run that records nothing."""
+    try:
+        text = clean_text(os.fsdecode(source))
+    except TypeError:
+        return type(source).__name__, None
+    absolute = clean_text(os.path.abspath(text))  # noqa: PTH100 - links stay as the user wrote them
+    return text, None if "://" in text else StatKey(absolute, 0, 0, 0, 0, False)
+
+
 def state_of(path: str) -> StatKey:
     """Return the state of a file or directory; equal as long as its bytes are taken to be.
 
@@ -153,6 +173,8 @@ def declared(
     given, key = found.digest, found.key
     if isinstance(digest, (str, Digest)):
         given = parse_digest(digest, size=key.size if key and key.mtime_ns else None)
+    if label is None:
+        label = found.label
     return records.Declared(
         code=vocabulary.CLASS[cls].code if cls else UNRESOLVED,
         activity=activity,
@@ -162,9 +184,9 @@ def declared(
         inode=key.inode if key else 0,
         size=key.size if key and key.mtime_ns else (given.size or 0) if given else 0,
         modified_ns=key.mtime_ns if key else 0,
-        label=label if label is not None else found.label,
+        label=clean_text(str(label)),
         path=key.path if key else "",
-        select="" if select is None else str(select),
+        select="" if select is None else clean_text(str(select)),
         store=found.store,
         identifier=found.identifier,
         algorithm=given.algorithm if given else "",

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from provml_hpc import records, vocabulary
-from provml_hpc.capture.entity import Entity, state_of
+from provml_hpc.capture.entity import Entity, state_of, unseen
 from provml_hpc.capture.samples import SampleLog
+from provml_hpc.content import StatKey
 from provml_hpc.errors import ProvMLError
 from provml_hpc.values import UnrecordableError, clean_text, flatten
 
@@ -24,16 +25,21 @@ SECTION = "LearningStageSectionExecution"
 
 
 def never_stops(method: _F) -> _F:
-    """Turn an error inside the capture, wrong arguments included, into the run's one warning; not in a strict run."""
+    """Turn an error inside the capture, wrong arguments included, into the run's one warning; not in a strict run.
+
+    In a run that records nothing the method is not even called: what it would return is an entity that knows its place.
+    """
 
     @functools.wraps(method)
     def guarded(self: Node, *args: Any, **kwargs: Any) -> Any:
+        if self._session.inert:
+            return self._nothing(*args[:1], **kwargs)
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
             self._session.drop(self._handle, "unrecordable", method.__name__)
             self._session.trouble(f"{method.__name__}(): {error}", error)
-            return Entity(self._session, 0, "", None, generated=False, whole=False)
+            return self._nothing(*args[:1], **kwargs)
 
     return cast("_F", guarded)
 
@@ -53,6 +59,7 @@ class Node:
         self._ordinals: dict[tuple[Any, ...], int] = {}
         self._made: list[Entity] = []
         self._last_model: Entity | None = None
+        self._checkpoints: set[int] = set()
         self._samples = SampleLog(session, self)
 
     @property
@@ -62,6 +69,16 @@ class Node:
 
     def __repr__(self) -> str:
         return f"<{self._class} {self._name!r}, {'closed' if self._closed else 'open'}, rank {self._session.rank}>"
+
+    def _nothing(self, source: Any = None, *, path: Any = None, **_: Any) -> Entity:
+        """Return an entity that nothing is recorded of, so that the user's own code goes on."""
+        source = path if source is None else source
+        if isinstance(source, Entity):
+            return Entity(self._session, 0, source.label, source.key)
+        try:
+            return Entity(self._session, 0, *unseen(source))
+        except Exception:
+            return Entity(self._session, 0, "", None)
 
     def _innermost(self) -> Node:
         """Return the innermost open section on this rank, which calls are credited to."""
@@ -102,10 +119,14 @@ class Node:
             except OSError:
                 self._session.write(records.Settled(made.handle, 0, 0, 0))
                 continue
-            self._session.write(records.Settled(made.handle, key.inode, key.size, key.mtime_ns))
-            made.key = key
-            self._session.digester.want(key, whole=made.whole, at_once=self._own)
+            self._settle_one(made, key)
         self._made.clear()
+
+    def _settle_one(self, made: Entity, key: StatKey) -> None:
+        self._session.write(records.Settled(made.handle, key.inode, key.size, key.mtime_ns))
+        made.key = key
+        if made.read:
+            self._session.digester.want(key, whole=made.whole, at_once=self._own)
 
     def _write_named(self, cls: str, entity: int, used: bool, settings: list[tuple[str, str, str]]) -> None:
         """Write values under names, of this activity or of an entity."""

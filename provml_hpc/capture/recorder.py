@@ -3,8 +3,8 @@
 A recorder is a closure over local names with one parameter a measure, generated for the number of measures as
 :func:`collections.namedtuple` generates its classes, because that is a third faster than ``*values``
 (``docs/benchmarks.md``). It packs the frame, then publishes the new length in one aligned store. Everything unusual
-(another thread, a full journal, a value that is no number, a finished run, a forked child) makes the packing fail or
-the thread differ, and goes to `otherwise`.
+(another thread, a full journal, a value that is no number or whose own code fails, a finished run, a forked child)
+makes the packing fail or the thread differ, and goes to `otherwise`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Otherwise = Callable[[Any, tuple[Any, ...]], None]
 """Takes the step and the values of a sample that the recorder could not record."""
 
 _TEMPLATE = """
-def make(pack, window, words, state, cell, head, size, otherwise, failure, clock, thread):
+def make(pack, window, words, state, cell, head, size, otherwise, clock, thread):
     def record(step, {parameters}):
         try:
             at, sequence, owner = state
             if owner != thread():
                 return otherwise(step, ({parameters},))
             pack(window, at, head, sequence, clock(), step, cell[0], {parameters})
-        except failure:
+        except Exception:
             return otherwise(step, ({parameters},))
         state[0] = words[1] = at + size
         state[1] = sequence + 1
@@ -77,7 +77,6 @@ def recorder(
         size | layout << 32,
         size,
         otherwise,
-        (struct.error, TypeError, ValueError, OverflowError),
         monotonic_ns,
         get_ident,
     )

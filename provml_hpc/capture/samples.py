@@ -6,11 +6,13 @@ import json
 import struct
 import threading
 from collections.abc import Callable
+from operator import index as index_of
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
 from provml_hpc.capture.recorder import recorder
 from provml_hpc.journal import Journal
+from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
     from provml_hpc.capture.node import Node
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 Recorder = Callable[..., None]
 
 _MOST = 8000
-"""Most measures of one sample; larger ones are cut into several."""
+"""Most measures of one sample."""
 
 
 class SampleLog:
@@ -99,7 +101,7 @@ class SampleLog:
         if measures not in layouts:
             self._session.layouts += 1
             number = self._session.layouts
-            self._session.write(records.Layout(number, stage._handle, json.dumps(measures)))
+            self._session.write(records.Layout(number, stage._handle, _names(measures)))
             layouts[measures] = number
         return layouts[measures]
 
@@ -112,13 +114,10 @@ class SampleLog:
         if len(values) != len(measures):
             self._refuse("log", f"a sample of {len(measures)} measures came with {len(values)} values")
             return
-        try:
-            at = step.__index__()
-        except AttributeError:
-            if not isinstance(step, float) or not step.is_integer():
-                self._refuse("step", f"log(): the step {step!r:.40} is no integer; give the number of the step")
-                return
-            at = int(step)
+        at = _whole(step)
+        if at is None:
+            self._refuse("step", f"log(): the step {shown(step)} is no integer; give the number of the step")
+            return
         numbers: list[float] = []
         names: list[str] = []
         for name, value in zip(measures, values, strict=True):
@@ -126,7 +125,7 @@ class SampleLog:
                 numbers.append(float(value))
                 names.append(name)
             except Exception:  # float() runs the value's own code
-                self._refuse(name, f"log(): {name}={value!r:.40} is no number; use log_values() or evaluate() for it")
+                self._refuse(name, f"log(): {name}={shown(value)} is no number; use log_values() or evaluate() for it")
         if not numbers:
             return
         if journal.state[2] != threading.get_ident():
@@ -153,11 +152,35 @@ class SampleLog:
             if names not in stage._samples._aside:
                 self._session.layouts_aside += 1
                 stage._samples._aside[names] = self._session.layouts_aside
-                self._session.write_aside(records.Layout(self._session.layouts_aside, stage._handle, json.dumps(names)))
+                self._session.write_aside(records.Layout(self._session.layouts_aside, stage._handle, _names(names)))
             self._session.sample_aside(stage._samples._aside[names], step, self.cell[0], values)
 
     def _refuse(self, name: str, message: str) -> None:
         self._session.drop(self._activity._handle, "unrecordable", name, message)
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it, whatever its own code does."""
+    try:
+        return clean_text(repr(value))[:60]
+    except Exception:
+        return f"of type {type(value).__name__}"
+
+
+def _names(measures: tuple[str, ...]) -> str:
+    return json.dumps([clean_text(name) for name in measures])
+
+
+def _whole(step: Any) -> int | None:
+    """Return a step as an integer, or None where it is none. What a user gives may raise anything."""
+    try:
+        return int(index_of(step))
+    except Exception:
+        pass
+    try:
+        return int(step) if float(step).is_integer() and not isinstance(step, str) else None
+    except Exception:
+        return None
 
 
 def _is_section(activity: Node) -> bool:

@@ -29,12 +29,10 @@ class Statements(Data):
         # The first call puts the recorder in this method's place on the instance, so that later ones find it at once.
         self._samples.open_log()(step, **values)
 
+    @never_stops
     def log_metrics(self, mapping: Mapping[str, float], step: int | None = None) -> None:
         """Log one sample given as a mapping, whose names may be any text. Without a step it is said for none."""
-        try:
-            self.log(NO_STEP if step is None else step, **{str(name): value for name, value in mapping.items()})
-        except (AttributeError, TypeError) as error:
-            self._session.drop(self._handle, "unrecordable", "log_metrics", f"log_metrics(): {error}; give a mapping")
+        self.log(NO_STEP if step is None else step, **{str(name): value for name, value in mapping.items()})
 
     def series(self, *measures: str) -> Callable[..., None]:
         """Return a function ``record(step, value, ...)`` for fixed measures: the fastest way to log.

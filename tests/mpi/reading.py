@@ -70,9 +70,10 @@ class File:
         return {(row["subject"]["label"], row["object"]["label"]) for row in self.relations(name)}
 
     def parameters(self, activity: Row) -> dict[str, tuple[str, str]]:
-        """Return type and text of the parameters and facts of an activity."""
+        """Return type and text of the parameters and facts of an activity, those of its models aside."""
         found = [*self.objects("used", activity), *self.objects("hasAttribute", activity)]
-        return {row["label"]: (row["value_type"], row["value"]) for row in found if "value" in row}
+        kinds = ("LearningHyperparameterValue", "AttributeValue")
+        return {row["label"]: (row["value_type"], row["value"]) for row in found if row["cls"] in kinds}
 
     def content(self, version: Row) -> list[str]:
         """Return the digests of the bytes that a version had."""
@@ -112,9 +113,9 @@ def faults(graph: Graph) -> list[str]:
         if _has_cycle(rows.get(name, [])):
             found.append(f"{name} goes in a circle")
     for cls, row in node.values():
-        if row.get("start_ns", ABSENT) != ABSENT and row.get("end_ns", ABSENT) != ABSENT:
-            if row["end_ns"] < row["start_ns"]:
-                found.append(f"{cls} {row['label']} ended before it began")
+        began, ended = row.get("start_ns", ABSENT), row.get("end_ns", ABSENT)
+        if ABSENT not in (began, ended) and ended < began:
+            found.append(f"{cls} {row['label']} ended before it began")
     return found
 
 

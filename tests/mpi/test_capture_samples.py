@@ -1,4 +1,4 @@
-"""What ranks log is in the file: every sample once, every shared declaration once, however unevenly they flush and end."""
+"""What ranks log is in the file: every sample once, every shared declaration once, however they flush and end."""
 
 from __future__ import annotations
 
@@ -63,9 +63,7 @@ def test_each_sample_is_there_once_in_order(job: tuple[Path, int], name: str) ->
         assert list(parts) == list(range(ranks))
         for rank, columns in parts.items():
             found = list(
-                zip(
-                    columns["step"].tolist(), zip(*[columns[m].tolist() for m in measures], strict=True), strict=True
-                )
+                zip(columns["step"].tolist(), zip(*[columns[m].tolist() for m in measures], strict=True), strict=True)
             )
             assert found == _expected(rank)[measures]
             assert (np.diff(columns["time_ns"]) >= 0).all()
@@ -101,9 +99,7 @@ def test_nothing_is_left_beside_the_files(job: tuple[Path, int]) -> None:
     halves = [f"half{one}.h5" for one in range(min(ranks, 2))]
     files = ["found.h5", *halves, "on.h5", "rounds.h5", *(f"self{r}.h5" for r in range(ranks)), "shared.h5"]
     told = [f"told.{rank}" for rank in range(ranks)]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        [*files, "uneven.h5", "world.h5", *told, "began"]
-    )
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*files, "uneven.h5", "world.h5", *told, "began"])
 
 
 def test_what_all_ranks_say_is_one_record(job: tuple[Path, int]) -> None:
