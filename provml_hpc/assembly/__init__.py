@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from provml_hpc import records
 from provml_hpc.assembly.activities import Activities
 from provml_hpc.assembly.builder import Builder
@@ -27,6 +29,16 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
         What is known of the run already. Its `details` are filled in: ``failures``, ``disagreements``, ``dropped``,
         ``cost``, ``ranks``.
     """
+    collecting = gc.isenabled()
+    gc.disable()  # millions of objects that all stay: searching them for garbage costs more than making them
+    try:
+        return _assemble(frames, run)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
     sources = sorted(records.Source(*source) for source in frames.sources())
     streams = _with_clocks(frames, [read(frames, source) for source in sources], run)
     builder = Builder()

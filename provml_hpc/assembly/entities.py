@@ -156,11 +156,11 @@ class Entities:
         if not said.look.missing:
             self._looks[uuid].append(said.look)
             if not record.select:
-                self._by_look.add(said.look, said.family, Known(said.at, uuid, said.source, False))
+                known = Known(said.at, uuid, said.source, False)
+                self._by_look.add(said.look, said.family, known)
+                self._by_path.add(record.path, said.family, known)
         elif record.path:
             self.builder.row(uuid).setdefault("digest_state", "missing")
-        if record.path and not record.select:
-            self._by_path.add(record.path, said.family, Known(said.at, uuid, said.source, False))
         return uuid
 
     def _node(self, uuid: str, cls: str, said: _Said) -> None:

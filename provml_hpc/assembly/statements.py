@@ -36,6 +36,7 @@ class Statements:
         self.disagreements: list[dict[str, Any]] = []
         self._derived_from: dict[str, list[str]] = defaultdict(list)
         self._origins: set[str] = set()
+        self._names: dict[tuple[str, str, str], str] = {}
         self._times_said: dict[tuple[Any, ...], int] = defaultdict(int)
         for stream in streams:
             if stream.source.lane == records.RUN_LANE:
@@ -47,7 +48,10 @@ class Statements:
         self._code()
 
     def _named(self, cls: str, name: str, scope: str = "", **fields: Any) -> str:
-        return self.build.node(cls, identity.named(self.run.authority, cls, name, scope), label=name, **fields)
+        uuid = self._names.get((cls, name, scope))
+        if uuid is None:
+            uuid = self._names[cls, name, scope] = identity.named(self.run.authority, cls, name, scope)
+        return self.build.node(cls, uuid, label=name, **fields)
 
     def _rank(self, stream: Stream) -> None:
         attempt, rank, _ = stream.source

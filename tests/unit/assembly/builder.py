@@ -35,7 +35,7 @@ class Writer:
     def __init__(self, frames: FakeFrames, source: Source) -> None:
         self.frames, self.source = frames, source
         self.blocks: list[bytes] = []
-        self.open_block = b""
+        self.open_block = bytearray()
         self.sequence = 0
         self._ordinals: dict[Any, int] = defaultdict(int)
         self._layouts = 0
@@ -89,12 +89,14 @@ class Writer:
             )
         )  # fmt: skip
 
-    def read(self, cls: str, path: str, look: Look = GONE, *, activity: int = 0, role: str = "", **more: Any) -> int:
+    def read(
+        self, cls: str, path: str = "", look: Look = GONE, *, activity: int = 0, role: str = "", **more: Any
+    ) -> int:
         handle = self.declare(cls, path, look, activity=activity, **more)
         self(records.Used(activity, handle, role))
         return handle
 
-    def make(self, cls: str, path: str, look: Look = GONE, *, activity: int = 0, **more: Any) -> int:
+    def make(self, cls: str, path: str = "", look: Look = GONE, *, activity: int = 0, **more: Any) -> int:
         return self.declare(cls, path, look, activity=activity, generated=True, **more)
 
     def settle(self, handle: int, look: Look) -> None:
@@ -154,8 +156,8 @@ class FakeFrames:
     def commit(self) -> None:
         for writer in self.writers.values():
             if writer.open_block:
-                writer.blocks.append(writer.open_block)
-                writer.open_block = b""
+                writer.blocks.append(bytes(writer.open_block))
+                writer.open_block = bytearray()
 
     def sources(self) -> list[Source]:
         return sorted(self.writers)
@@ -164,7 +166,7 @@ class FakeFrames:
         writer = self.writers[source]
         yield from writer.blocks
         if writer.open_block:
-            yield writer.open_block
+            yield bytes(writer.open_block)
 
     def view(self, *, phase: str = "learning", study: str = "") -> View:
         info = RunInfo(RUN, "facies-unet", phase, study=study, authority="example.org", started_ns=NOON)
@@ -292,10 +294,16 @@ def _within(view: View, row: dict[str, Any], activity: dict[str, Any]) -> None:
 
 def _acyclic(name: str, pairs: list[tuple[int, int]]) -> None:
     sources: dict[int, set[int]] = defaultdict(set)
+    products: dict[int, set[int]] = defaultdict(set)
     for new, old in pairs:
         sources[new].add(old)
-    while sources:
-        free = [new for new, olds in sources.items() if not olds & sources.keys()]
-        assert free, f"{name} goes in a circle"
-        for new in free:
-            del sources[new]
+        products[old].add(new)
+    free = [old for old in products if old not in sources]
+    while free:
+        for new in products.pop(free.pop(), ()):
+            waits = sources.get(new, set())
+            waits.intersection_update(sources)
+            if not waits and new in sources:
+                sources.pop(new)
+                free.append(new)
+    assert not sources, f"{name} goes in a circle"
