@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,12 +15,13 @@ import numpy as np
 
 from provml_hpc import vocabulary
 from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
-from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StorageError
+from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StateError, StorageError
 from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.columns import CHUNK, TABLE, clean, iterate, read_table, write_table
+from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
 from provml_hpc.storage.place import FORMAT_NAME
-from provml_hpc.storage.samples import GROUP, place_samples, read_samples, write_samples
+from provml_hpc.storage.samples import GROUP, place_samples, read_columns, read_samples, write_samples
 
 FORMAT_VERSION = "1.0"
 """The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
@@ -127,45 +128,6 @@ def read_attributes(path: str | os.PathLike[str]) -> dict[str, Any]:
         return dict(file.attributes)
 
 
-class LazyTables(dict[str, Table]):
-    """Tables by name, each read when it is first asked for."""
-
-    def __init__(self, names: list[str], load: Callable[[str], Table]) -> None:
-        super().__init__()
-        self._names, self._load = names, load
-
-    def __missing__(self, name: str) -> Table:
-        if name not in self._names:
-            raise KeyError(name)
-        table = self[name] = self._load(name)
-        return table
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a table, or the default where there is none."""
-        return self[name] if name in self._names else default
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def keys(self) -> Any:
-        """Return the names."""
-        return dict.fromkeys(self._names).keys()
-
-    def values(self) -> Any:
-        """Return all tables; this reads them."""
-        return [self[name] for name in self._names]
-
-    def items(self) -> Any:
-        """Return names and tables; this reads them."""
-        return [(name, self[name]) for name in self._names]
-
-
 class TablesFile:
     """A closed file, open for reading.
 
@@ -216,6 +178,8 @@ class TablesFile:
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
+        if not self._file:
+            raise StateError(f"{self.path} was closed: open it again, and read while it is open")
         try:
             yield
         except ProvMLError:
@@ -285,6 +249,11 @@ class TablesFile:
         table.read = guarded
         return table
 
+    def read_columns(self, path: str, names: Iterable[str], start: int, stop: int) -> dict[str, Any]:
+        """Read a stretch of some columns of the sample table at a path of the file."""
+        with self._guarded():
+            return read_columns(self._file[path], names, start, stop)
+
     def commits(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the commits of the run, as :data:`COMMIT_ROW`."""
         with self._guarded():
@@ -299,8 +268,8 @@ class TablesFile:
 
         Classes and relations of a newer release, which the vocabulary does not have, are left out.
         """
-        nodes = LazyTables(self._known(RECORDS), lambda name: self.table(RECORDS, name))
-        relations = LazyTables(self._known(RELATIONS), lambda name: self.table(RELATIONS, name))
+        nodes = LazyDict(self._known(RECORDS), lambda name: self.table(RECORDS, name))
+        relations = LazyDict(self._known(RELATIONS), lambda name: self.table(RELATIONS, name))
         return Graph(self.run, nodes, relations, self.samples())
 
     def _known(self, kind: str) -> list[str]:

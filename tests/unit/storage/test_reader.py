@@ -309,8 +309,11 @@ def test_each_wrong_file_has_its_own_error(path: Path, tmp_path: Path) -> None:
 def test_a_closed_reader_says_so(path: Path) -> None:
     write_file(path, graphs.graph(), test_tables.COMMITS)
     file = reader.open(str(path))
+    nodes = file.graph.nodes
     file.close()
     file.close()
+    with pytest.raises(StateError, match="while it is open"):
+        _ = nodes["Model"]
     with pytest.raises(StateError, match="open it again"):
         _ = file.activities
     assert "closed" in repr(file)
