@@ -163,7 +163,7 @@ class Data(Node):
         elif stage._last_model is not None:
             self._session.write(records.Derived(made.handle, stage._last_model.handle, 1))
         stage._last_model = made
-        stage._checkpoints.add(made.handle)
+        stage._checkpoints.append(made)
         stage._write_named("ModelHyperparameterValue", made.handle, True, self._flatten(params, "params"))
         return made
 
@@ -247,8 +247,9 @@ class Data(Node):
             text = "" if role is None else clean_text(str(role))
             self._session.write(records.Used(self._innermost()._handle, thing.handle, text))
             stage = self._stage()
-            if thing.handle in stage._checkpoints:
-                stage._last_model = thing  # restored: what is saved next comes from it
+            for one in stage._checkpoints:
+                if thing is one or (thing.key is not None and thing.key == one.key):
+                    stage._last_model = one  # restored: what is saved next comes from it
 
     def _characterise(self, made: Entity, characteristics: Mapping[str, Any] | None) -> None:
         self._write_named(

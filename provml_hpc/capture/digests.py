@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable
 
 from provml_hpc import records
+from provml_hpc.capture.entity import state_of
 from provml_hpc.content import Digest, Hasher, Member, StatKey, TreeDigest, digest_file
 from provml_hpc.content.worker import Result
 from provml_hpc.errors import ProvMLError
@@ -98,9 +99,12 @@ class Digester:
     def _deliver(self, key: StatKey, result: Result) -> None:
         """Write down what came out of a file; called in the hasher's thread, or at once for a small one."""
         if isinstance(result, TreeDigest):
-            for member in result.members:
-                self._write(_contained(key, member))
-            result = result.digest
+            if result.digest.changed or _has_changed(key):
+                result = result.digest._replace(changed=True)
+            else:
+                for member in result.members:
+                    self._write(_contained(key, member))
+                result = result.digest
         if isinstance(result, Digest):
             state = "changed" if result.changed else "sampled" if result.weak else "whole"
             digest = "" if result.changed else result.hexdigest
@@ -108,6 +112,14 @@ class Digester:
             return
         state = "missing" if isinstance(result, FileNotFoundError) else "failed"
         self._write(_digested(key, state, reason=str(result)))
+
+
+def _has_changed(key: StatKey) -> bool:
+    """Tell whether a directory is another than the one that was declared, by now that it has been read."""
+    try:
+        return state_of(key.path) != key
+    except OSError:
+        return True
 
 
 def _digested(

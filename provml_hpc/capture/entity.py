@@ -82,8 +82,7 @@ def look(source: Any) -> Named:
         It is nothing that can be data.
     """
     if isinstance(source, (str, os.PathLike)):
-        text = os.fspath(source)
-        text = clean_text(text if isinstance(text, str) else os.fsdecode(text))
+        text = os.fsdecode(source)  # as the system knows it: only what is written down is cleaned
         address = urlsplit(text) if "://" in text else None
         if address is not None and address.scheme and address.scheme != "file":
             place = address.hostname or ""
@@ -91,15 +90,14 @@ def look(source: Any) -> Named:
                 place += f":{address.port}"
             # The part before @ may be a password.
             rest = text.partition("://")[2].partition("/")[2]
-            return Named(
-                f"{address.scheme}://{place}/{rest}", store=f"{address.scheme}://{place}", identifier=f"/{rest}"
-            )
+            store, rest = clean_text(f"{address.scheme}://{place}"), clean_text(rest)
+            return Named(f"{store}/{rest}", store=store, identifier=f"/{rest}")
         if address is not None:
             text = address.path
         try:
             return Named(text, state_of(text))
         except OSError as error:
-            absolute = clean_text(os.path.abspath(text))  # noqa: PTH100 - links stay as the user wrote them
+            absolute = os.path.abspath(text)  # noqa: PTH100 - links stay as the user wrote them
             return Named(text, StatKey(absolute, 0, 0, 0, 0, False), missing=error.strerror or "cannot be looked at")
         except ValueError as error:
             raise UsageError(f"{text!r:.80} is no path: {error}") from None
@@ -117,10 +115,10 @@ def look(source: Any) -> Named:
 def unseen(source: Any) -> tuple[str, StatKey | None]:
     """Return the label and the place of a source without looking at it, for a run that records nothing."""
     try:
-        text = clean_text(os.fsdecode(source))
+        text = os.fsdecode(source)
     except TypeError:
         return type(source).__name__, None
-    absolute = clean_text(os.path.abspath(text))  # noqa: PTH100 - links stay as the user wrote them
+    absolute = os.path.abspath(text)  # noqa: PTH100 - links stay as the user wrote them
     return text, None if "://" in text else StatKey(absolute, 0, 0, 0, 0, False)
 
 
@@ -185,7 +183,7 @@ def declared(
         size=key.size if key and key.mtime_ns else (given.size or 0) if given else 0,
         modified_ns=key.mtime_ns if key else 0,
         label=clean_text(str(label)),
-        path=key.path if key else "",
+        path=clean_text(key.path) if key else "",
         select="" if select is None else clean_text(str(select)),
         store=found.store,
         identifier=found.identifier,

@@ -59,7 +59,7 @@ class Node:
         self._ordinals: dict[tuple[Any, ...], int] = {}
         self._made: list[Entity] = []
         self._last_model: Entity | None = None
-        self._checkpoints: set[int] = set()
+        self._checkpoints: list[Entity] = []
         self._samples = SampleLog(session, self)
 
     @property
