@@ -1,0 +1,424 @@
+"""The buffer of one rank: what is in it after anything that can happen to its process or its disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import mmap
+import os
+import random
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from provml_hpc import records
+from provml_hpc.assembly.frames import split
+from provml_hpc.capture.recorder import recorder
+from provml_hpc.errors import FormatError, ProvMLError, StateError, StorageError
+from provml_hpc.journal import (
+    FIRST,
+    DeadSegment,
+    Journal,
+    SideJournal,
+    file_name,
+    node_folders,
+    own_folder,
+    reserve,
+    safe_folder,
+)
+from provml_hpc.records import NO_STEP, Fact, Source
+
+RUN = "3f0d2a44-1111-4222-8333-0123456789ab"
+SOURCE = Source(1, 3, 0)
+SMALL = 64 << 10
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away or mount a file system")
+
+
+def make(folder: Path, bound: int = SMALL, source: Source = SOURCE, **description: object) -> Journal:
+    return Journal(folder, source, RUN, {"run": RUN, **description}, bound)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = make(tmp_path)
+    yield made
+    made.close(remove=True)
+
+
+def sequences(data: bytes | memoryview) -> list[int]:
+    return [sequence for *_, sequence in records.walk(data)]
+
+
+def dead(folder: Path) -> list[DeadSegment]:
+    return [DeadSegment(path) for path in sorted(folder.glob("*.journal"))]
+
+
+def test_a_record_is_there_as_soon_as_the_call_returned(journal: Journal, tmp_path: Path) -> None:
+    (path,) = tmp_path.glob("*.journal")
+    for number in range(1, 4):
+        assert journal.write(Fact("run", "n", "text", str(number))) == number
+        frames, first, last, lost = DeadSegment(path).frames()
+        assert (first, last, lost) == (1, number, 0)
+        assert sequences(frames) == list(range(1, number + 1))
+    assert path.name == file_name(RUN, SOURCE, 0)
+    assert DeadSegment(path).source == SOURCE
+
+
+def test_bytes_behind_the_published_length_do_not_count(journal: Journal, tmp_path: Path) -> None:
+    journal.write(Fact("run", "n", "text", "1"))
+    frame = records.encode(Fact("run", "n", "text", "2"), 2, 0)
+    journal.first.view[journal.first.length : journal.first.length + len(frame)] = frame
+    (segment,) = dead(tmp_path)
+    assert segment.frames()[1:] == (1, 1, 0)
+
+
+def test_after_a_restart_the_sequence_goes_on_and_old_frames_are_gone(journal: Journal, tmp_path: Path) -> None:
+    for _ in range(5):
+        journal.write(Fact("run", "n", "text", "old"))
+    journal.seal()
+    journal.restart()
+    assert (journal.pending, journal.chunks(), dead(tmp_path)[0].frames()[1:]) == (0, [], (0, 0, 0))
+    assert dead(tmp_path)[0].seal_holds is None
+    assert journal.write(Fact("run", "n", "text", "new")) == 6
+    assert dead(tmp_path)[0].frames()[1:] == (6, 6, 0)
+
+
+def test_old_frames_behind_a_new_one_are_told_by_their_sequence(journal: Journal, tmp_path: Path) -> None:
+    # As after the loss of a node: the length reached the disk, the page it tells of did not.
+    for _ in range(5):
+        journal.write(Fact("run", "n", "text", "same"))
+    end = journal.first.length
+    journal.restart()
+    journal.write(Fact("run", "n", "text", "same"))
+    journal.first.words[1] = end
+    frames, first, last, lost = dead(tmp_path)[0].frames()
+    assert (sequences(frames), first, last, lost) == ([6], 6, 6, end - FIRST - len(frames))
+
+
+def test_structure_goes_on_in_further_segments_and_samples_do_not(journal: Journal, tmp_path: Path) -> None:
+    fact = Fact("run", "n", "text", "x" * 2000)
+    while len(list(tmp_path.glob("*.journal"))) < 3:
+        journal.write(fact)
+    assert not journal.write_sample(1, NO_STEP, 0, (1.0,))
+    assert journal.state[0] >= journal.first.size, "the recorders see a full journal"
+    last = journal.sequence
+    parts = [segment.frames() for segment in dead(tmp_path)]
+    assert [first for _, first, _, _ in parts] == [1, parts[0][2] + 1, parts[1][2] + 1]
+    assert sequences(b"".join(journal.chunks())) == list(range(1, last + 1))
+    assert journal.pending == sum(len(frames) for frames, *_ in parts)
+    journal.restart()
+    assert len(list(tmp_path.glob("*.journal"))) == 1
+    assert journal.write_sample(1, 1, 0, (1.0,))
+    assert sequences(journal.chunks()[0]) == [last + 1]
+
+
+def test_a_record_larger_than_a_segment_gets_one_of_its_size(journal: Journal, tmp_path: Path) -> None:
+    journal.write(Fact("run", "small", "text", ""))
+    journal.write(Fact("run", "large", "text", "x" * (3 << 20)))
+    journal.write(Fact("run", "small", "text", ""))
+    assert [segment.frames()[1] for segment in dead(tmp_path)][:2] == [1, 2]
+    assert sum(segment.frames()[3] for segment in dead(tmp_path)) == 0
+    block = b"".join(journal.chunks())
+    found = [records.decode(block, at) for at in split(block).records]
+    assert [len(one.record.text) for one in found if one and isinstance(one.record, Fact)] == [0, 3 << 20, 0]
+
+
+def test_samples_are_thinned_in_the_last_eighth_by_a_rule_that_can_be_told(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    kept = [step for step in range(4000) if journal.write_sample(1, step, 0, (1.0, 2.0))]
+    free = (journal.first.size - FIRST) // 56
+    part = (journal.first.size - FIRST) // 8 // 56
+    soft = next(i for i, step in enumerate(kept) if step != i)
+    assert abs(soft - (free - part)) <= 1, "all steps are kept in the first seven eighths"
+    spread = kept[soft:]
+    assert all(step % 2 == 0 for step in spread[: part // 2 - 1])
+    assert all(step % 4 == 0 for step in spread[part // 2 + 1 : part * 3 // 4 - 1])
+    assert spread[-1] - soft > 6 * part, "what is left is spread over a stretch many times its size"
+    journal.close(remove=True)
+
+
+def test_what_the_recorder_cannot_take_is_taken_in_the_last_eighth_once(tmp_path: Path) -> None:
+    journal = make(tmp_path)
+    refused: list[int] = []
+
+    def otherwise(step: int, values: tuple[float, ...]) -> None:
+        if not journal.write_sample(1, step, 0, values):
+            refused.append(step)
+
+    record = recorder(journal, 1, 1, [0], otherwise)
+    for step in range(3000):
+        record(step, float(step))
+    block = b"".join(journal.chunks())
+    kept = split(block).samples[1][:, 3].tolist()
+    assert sorted(kept + refused) == list(range(3000))
+    assert kept == sorted(kept)
+    assert journal.state[0] == journal.first.length
+    journal.close(remove=True)
+
+
+def test_a_seal_tells_whether_the_bytes_are_what_they_were(journal: Journal, tmp_path: Path) -> None:
+    journal.write(Fact("run", "n", "text", "1"))
+    journal.seal()
+    journal.write(Fact("run", "n", "text", "2"))
+    (segment,) = dead(tmp_path)
+    assert (segment.seal_holds, segment.frames()[2]) == (True, 2)
+    journal.first.view[FIRST + 40] ^= 1
+    assert dead(tmp_path)[0].seal_holds is False
+
+
+def test_nobody_else_can_read_it(tmp_path: Path) -> None:
+    folder = safe_folder(tmp_path / "mine")
+    before = os.umask(0)
+    journal = make(folder)
+    os.umask(before)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    journal.close(remove=True)
+
+
+def test_a_folder_that_others_may_enter_is_closed_to_them(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    assert stat.S_IMODE(safe_folder(tmp_path / "open").stat().st_mode) == 0o700
+
+
+def test_a_planted_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to(tmp_path / "theirs")
+    with pytest.raises(StorageError, match="is a link"):
+        safe_folder(tmp_path / "link")
+    assert stat.S_IMODE((tmp_path / "theirs").stat().st_mode) == 0o755
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="remove it or choose"):
+        safe_folder(tmp_path / "file")
+    with pytest.raises(StorageError, match="choose another place"):
+        safe_folder(tmp_path / "nowhere" / "deeper")
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"precious")
+    (tmp_path / file_name(RUN, SOURCE, 0)).symlink_to(precious)
+    with pytest.raises(FileExistsError):
+        make(tmp_path)
+    assert precious.read_bytes() == b"precious"
+    with pytest.raises(OSError, match=r"[Ll]ink|[Ss]ymbolic"):
+        DeadSegment(tmp_path / file_name(RUN, SOURCE, 0))
+
+
+@root_only
+def test_a_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 65534, 65534)
+    with pytest.raises(StorageError, match="belongs to somebody else"):
+        safe_folder(tmp_path / "theirs")
+
+
+def test_the_folders_of_a_node_are_named_after_user_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_TMPDIR", "/local/job")
+    monkeypatch.delenv("TMPDIR", raising=False)
+    folders = list(node_folders(RUN))
+    assert folders[:2] == [Path("/local/job") / own_folder(RUN), Path("/dev/shm") / own_folder(RUN)]
+    assert str(os.geteuid()) in own_folder(RUN)
+    assert own_folder(RUN).endswith(RUN[:8])
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a small file system")
+    place = tmp_path / "tiny"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_is_an_error_and_no_dead_process(tiny_disk: Path) -> None:
+    with pytest.raises(OSError, match=r".") as caught:
+        make(tiny_disk, bound=2 << 20)
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tiny_disk.iterdir()) == [], "nothing half made is left"
+    journal = make(tiny_disk, bound=512 << 10)
+    fact = Fact("run", "n", "text", "x" * 5000)
+    with pytest.raises(StorageError, match="flush more often"):
+        for _ in range(1000):
+            journal.write(fact)
+    count = journal.sequence
+    assert sequences(b"".join(journal.chunks())) == list(range(1, count + 1))
+    journal.restart()
+    assert journal.write(fact) == count + 1, "after a commit there is room again"
+    journal.close(remove=True)
+
+
+def test_a_file_system_without_reservations_has_its_blocks_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "no")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with (tmp_path / "file").open("w+b") as file:
+        reserve(file.fileno(), (1 << 20) + 4096)
+        status = os.fstat(file.fileno())
+    assert status.st_size == (1 << 20) + 4096
+    assert status.st_blocks * 512 >= status.st_size
+
+
+def test_a_long_description_is_cut_and_stays_readable(tmp_path: Path) -> None:
+    output = "/ø" * 3000
+    make(tmp_path, output=output, name="🜁" * 500, study="\udc80" * 600, attempt=3).close(remove=False)
+    (segment,) = dead(tmp_path)
+    assert segment.description["run"] == RUN
+    assert segment.description["attempt"] == 3
+    assert output.startswith(segment.description["output"])
+    assert len(segment.description["output"]) > 100
+
+
+def test_what_is_no_journal_is_refused(tmp_path: Path) -> None:
+    contents = {"empty": b"", "short": b"PROVMLJ1", "other": bytes(5000), "text": b"x" * 5000}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FormatError, match="remove it"):
+            DeadSegment(tmp_path / name)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(FormatError, match="not a regular file"):
+            DeadSegment(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        DeadSegment(tmp_path / "nothing")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("written")
+    journal = make(folder)
+    for step in range(30):
+        journal.write(Fact("run", "name", "text", "value"))
+        journal.write_sample(1 + step % 2, step, 0, (1.0,) * (1 + step % 2))
+    journal.seal()
+    (path,) = folder.glob("*.journal")
+    data = path.read_bytes()
+    journal.close(remove=True)
+    return data
+
+
+@given(st.data())
+def test_a_damaged_journal_gives_what_can_be_believed_or_one_of_our_errors(
+    written: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    damaged = bytearray(written)
+    last = FIRST + 60 * 60
+    for _ in range(data.draw(st.integers(0, 8))):
+        at = data.draw(st.one_of(st.integers(0, 128), st.integers(FIRST, last)))
+        damaged[at] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        del damaged[data.draw(st.one_of(st.integers(0, FIRST + 10), st.integers(0, len(damaged)))) :]
+    path = tmp_path_factory.getbasetemp() / "damaged.journal"
+    path.write_bytes(damaged)
+    try:
+        segment = DeadSegment(path)
+    except ProvMLError:
+        return
+    frames, first, final, lost = segment.frames()
+    assert isinstance(segment.description, dict)
+    assert segment.seal_holds in (True, False, None)
+    assert sequences(frames) == (list(range(first, final + 1)) if first else [])
+    assert lost >= 0
+    split(frames)
+
+
+def test_of_a_journal_only_what_was_published_is_read(tmp_path: Path) -> None:
+    journal = make(tmp_path, bound=8 << 20)
+    journal.write(Fact("run", "n", "text", "1"))
+    assert len(dead(tmp_path)[0].data) < FIRST + 200
+    journal.close(remove=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_closed_side_journal_takes_nothing_and_makes_no_file(tmp_path: Path) -> None:
+    side = SideJournal(lambda: make(tmp_path, source=Source(1, 0, 1)))
+    with side.held() as held:
+        assert held is None
+    assert list(tmp_path.iterdir()) == []
+    side.close(remove=True)
+    with pytest.raises(StateError, match="closed"):
+        side.write(Fact("run", "n", "text", "1"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_that_share_the_side_journal_lose_nothing(tmp_path: Path) -> None:
+    side = SideJournal(lambda: make(tmp_path, source=Source(1, 0, 1)))
+
+    def work(name: str) -> None:
+        for number in range(200):
+            side.write(Fact("run", name, "integer", str(number)))
+
+    threads = [threading.Thread(target=work, args=(str(n),)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with side.held() as journal:
+        block = b"".join(journal.chunks())
+    assert sequences(block) == list(range(1, 801))
+    found = [records.decode(block, at) for at in split(block).records]
+    for name in "0123":
+        mine = [one.record.text for one in found if one and isinstance(one.record, Fact) and one.record.name == name]
+        assert mine == [str(number) for number in range(200)]
+    side.close(remove=True)
+
+
+@pytest.mark.parametrize("bound", [SMALL * 16, 8 << 20])
+def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, bound: int) -> None:
+    chance = random.Random(bound)
+    here = Path(__file__).parent
+    for trial in range(10):
+        folder = safe_folder(tmp_path / f"{bound}-{trial}")
+        told = tmp_path / f"told-{trial}"
+        worker = subprocess.Popen(
+            [sys.executable, str(here / "kill_journal.py"), str(folder), str(told), str(bound)],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": str(here.parent.parent)},
+        )
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
+        time.sleep(chance.random() * 0.02)
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+        (acknowledged,) = struct.unpack_from("<Q", told.read_bytes())
+        whole = [segment.frames() for segment in dead(folder)]
+        block = b"".join(bytes(frames) for frames, *_ in whole)
+        assert sum(lost for *_, lost in whole) == 0, "nothing is torn"
+        assert sequences(block) == list(range(1, len(sequences(block)) + 1))
+        assert acknowledged <= len(sequences(block)) <= acknowledged + 1
+        parts = split(block)
+        for row in parts.samples.get(1, ()):
+            step = int(row[3])
+            assert (int(row[1]), int(row[4])) == (step, 4)
+            assert struct.unpack("<3d", row[5:].tobytes()) == (float(step), step / 2, -1.0)
+        for offset in parts.records[1:]:
+            frame = records.decode(block, offset)
+            assert frame is not None
+            assert frame.record == Fact("run", "n" * (frame.sequence % 97), "text", str(frame.sequence))
+
+
+def test_the_description_is_json_of_what_was_given(tmp_path: Path) -> None:
+    make(tmp_path, name="facies ünet", attempt=2).close(remove=False)
+    (path,) = tmp_path.glob("*.journal")
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        (length,) = struct.unpack_from("<I", data, 56)
+        assert json.loads(data[64 : 64 + length]) == {"run": RUN, "name": "facies ünet", "attempt": 2}
