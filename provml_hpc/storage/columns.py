@@ -123,6 +123,9 @@ def read_table(group: Any, start: int = 0, stop: int | None = None) -> Table:
         values = read_column(dataset, start, stop)
         if values is not None:
             table.columns[column] = values
+    for column in _keys(name):
+        if column not in table.columns:
+            raise ValueError(f"{group.name} has no column {column}")
     for column, kind in _expected(name):
         if column not in table.columns:
             table.columns[column] = _absent(kind, stop - start)
@@ -155,6 +158,12 @@ def _order(group: Any) -> list[str]:
     told = [str(name) for name in np.atleast_1d(group.attrs.get("columns", []))]
     there = [name for name in group if isinstance(group.get(name), h5py.Dataset)]
     return [name for name in told if name in there] + [name for name in there if name not in told]
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    if name in vocabulary.CLASS:
+        return "id", "uuid"
+    return ("subject", "object") if name in vocabulary.RELATION else ()
 
 
 def _expected(name: str) -> Iterator[tuple[str, str]]:
