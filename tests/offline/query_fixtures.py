@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from provml_hpc import identity, vocabulary
-from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table, column_names
+from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table, column_names, key_of
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
@@ -78,11 +78,35 @@ class Builder:
         self, cls: str, label: str, begin: float, end: float, *, within: int | None = None, **values: Any
     ) -> int:
         """Add an activity; times in seconds after the start of the run."""
-        node = self.add(
-            cls, label=label, start_ns=self.at(begin), end_ns=self.at(end), outcome="completed", ranks="0-3", **values
-        )
+        values = {"ranks": "0-3", **values}
+        node = self.add(cls, label=label, start_ns=self.at(begin), end_ns=self.at(end), outcome="completed", **values)
         self.link("isPartOf", node, self.run if within is None else within)
         return node
+
+    def section(self, within: int, index: int, begin: float, end: float | None, kind: str = "epoch") -> int:
+        """Add a section; one without an end is still open."""
+        node = self.add(
+            "LearningStageSectionExecution",
+            label=f"{kind} {index}",
+            section_kind=kind,
+            section_index=index,
+            start_ns=self.at(begin),
+            end_ns=ABSENT if end is None else self.at(end),
+            outcome="open" if end is None else "completed",
+            ranks="0-3",
+        )
+        self.link("isPartOf", node, within)
+        return node
+
+    def known_data(self, path: str) -> int:
+        """Return the version of data at a path that was added last."""
+        found = [
+            row["id"]
+            for cls in ("Dataset", "LearningDataset", "Model")
+            for row in self.rows.get(cls, ())
+            if row["path"] == path
+        ]
+        return int(found[-1])
 
     def at(self, seconds: float) -> int:
         """Return the time that is so many seconds after the start of the run."""
@@ -139,7 +163,7 @@ class Builder:
             "section": np.array([r[1] for r in rows], dtype=np.int64),
             "step": np.array([r[2] for r in rows], dtype=np.int64),
             "time_ns": self.start + np.arange(len(rows), dtype=np.int64) * SECOND,
-            measure: np.array([r[3] for r in rows], dtype=np.float64),
+            key_of(measure): np.array([r[3] for r in rows], dtype=np.float64),
         }
 
         def read(start: int, stop: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -16,10 +15,16 @@ from provml_tools.query.answer import Answer, kind_of, when
 from provml_tools.query.tables import cell, number, safe, write_table
 
 _RUN = ("WorkflowExecution", "LearningExperimentExecution")
-_SHOWN_FACTS = (
-    "user.name", "host.name", "os.distribution", "command.line", "command.directory", "python.version", "mpi.library",
-    "scheduler.name", "scheduler.job_id", "code.repository", "code.branch", "code.commit", "code.dirty",
-)  # fmt: skip
+_SHOWN_FACTS = {
+    "user": "user.name",
+    "system": "os.distribution",
+    "command": "command.line",
+    "folder": "command.directory",
+    "python": "python.version",
+    "mpi": "mpi.library",
+    "scheduler": "scheduler.name",
+    "job": "scheduler.job_id",
+}
 _MOST = 12
 """Lines of one kind on a person's screen; what is left out is counted there, and all in the JSON."""
 
@@ -42,16 +47,10 @@ def collect(path: str) -> dict[str, Any]:
         if len(commits):
             last = int(commits["time_ns"][-1])
             found["commits"] |= {"last": when(last), "last_ns": last}
-    found["file"] = str(path)
-    found["bytes"] = next((size for name in (path, f"{path}.partial") if (size := _size(name)) is not None), None)
+        found["file"] = str(file.path)
+        found["bytes"] = file.path.stat().st_size
+        found["damage"] = list(file.damage)
     return found
-
-
-def _size(path: str) -> int | None:
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return None
 
 
 def describe(graph: Graph) -> dict[str, Any]:
@@ -299,9 +298,9 @@ class _Screen:
         self.line("who", safe(", ".join(found["who"])))
         self._where()
         facts = found["facts"]
-        for name in _SHOWN_FACTS:
-            if facts.get(name):
-                self.line(name.partition(".")[2].replace("_", " ")[:11], safe(facts[name].splitlines()[0])[:200])
+        for name, fact in _SHOWN_FACTS.items():
+            self.line(name, safe(" ".join(str(facts.get(fact, "")).split())))
+        self._code(facts)
         self._file()
         self._activities()
         self._parameters()
@@ -322,6 +321,13 @@ class _Screen:
         listed = ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
         ranks = self.found["ranks"]
         self.line("ranks", safe(f"{ranks}{f' on {listed}' if listed else ''}"))
+
+    def _code(self, facts: dict[str, Any]) -> None:
+        commit = str(facts.get("code.commit", ""))
+        if commit:
+            changed = ", with changes" if facts.get("code.dirty") == "true" else ""
+            branch = f" on {facts['code.branch']}" if facts.get("code.branch") else ""
+            self.line("code", safe(f"{facts.get('code.repository', '')} {commit[:12]}{branch}{changed}".strip()))
 
     def _file(self) -> None:
         found = self.found
@@ -376,7 +382,7 @@ class _Screen:
                 }
             )
         # Of many, those that matter most are models, then what was made here.
-        rows.sort(key=lambda row: (row["kind"] != "model", row["here"] != "made"))
+        rows.sort(key=lambda row: (row["kind"] != "model", row["here"] != "made", row["data"]))
         self.table("Data", ["data", "kind", "size", "digest", "here"], rows[:_MOST], len(rows) - len(rows[:_MOST]))
 
     def _measures(self) -> None:
@@ -402,6 +408,8 @@ class _Screen:
         for one in dropped:
             lost[f"{one.get('name')} ({one.get('reason')})"] += int(one.get("count") or 0)
         self.line("dropped", safe(", ".join(f"{count} of {name}" for name, count in lost.items()) or "nothing"))
+        for damage in found.get("damage", ()):
+            self.line("damaged", safe(damage))
         if found["disagreements"]:
             self.line("ranks differ", f"in {len(found['disagreements'])} places; --json lists them")
         said = []

@@ -57,7 +57,7 @@ def run(options: Namespace) -> int:
     for damage in found.damage:
         sys.stdout.write(f"damaged: {one_line(damage)}\n")
     if options.dry_run:
-        sys.stdout.write(f"{found.output} would be made (run {found.run}, {found.status}); nothing was changed\n")
+        sys.stdout.write(f"{found.output} would be made or kept, of run {found.run}; nothing was changed\n")
     elif not found.done:
         sys.stdout.write(f"{found.output} is complete already (run {found.run}, {found.status}); nothing was changed\n")
     else:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _XSD = NAMESPACES["xsd"]
 _PIECE = 1 << 22
-_ASKS_FOR_GRAPHS = re.compile(r"\b(?:GRAPH|FROM)\b", re.IGNORECASE)
+_COMMENT = re.compile(r"^\s*#.*$", re.MULTILINE)
+_ASKS_FOR_GRAPHS = re.compile(r"(?<![?$:\w])(?:GRAPH|FROM)\b", re.IGNORECASE)
 _POSITION = re.compile(r"error at (\d+):(\d+): (.*)", re.DOTALL)
 _UPDATE = re.compile(r"^\s*(?:INSERT|DELETE|LOAD|CLEAR|CREATE|DROP|COPY|MOVE|ADD|WITH)\b", re.IGNORECASE | re.MULTILINE)
 
@@ -96,7 +97,7 @@ class Engine:
         UsageError
             The text is no SPARQL query; the message tells where.
         """
-        if _ASKS_FOR_GRAPHS.search(text):
+        if _ASKS_FOR_GRAPHS.search(_COMMENT.sub("", text)):
             self._add_named_graphs()
         try:
             text.encode()

@@ -158,9 +158,10 @@ def data_impact(engine: Engine, query: NamedQuery, options: Options) -> Answer:
                     "model iri": Iri(model.iri),
                 }
             )
-    for one, other in (("path", "data"), ("model path", "model")):
-        if all(row[one] == row[other] for row in answer.rows):
-            answer.shown.remove(one)
+    for path, name in (("path", "data"), ("model path", "model")):
+        # The path is shown where the name does not tell which one it is.
+        if len({(row[name], row[path]) for row in answer.rows}) == len({row[name] for row in answer.rows}):
+            answer.shown.remove(path)
     if untouched:
         listed = ", ".join(sorted(untouched)[:20]) + (f" and {len(untouched) - 20} more" if len(untouched) > 20 else "")
         answer.notes.append(f"touched no model: {listed}")

@@ -61,19 +61,23 @@ class Measures:
                 self._of_model[one.model].append(one)
 
     def on(self, model: str) -> dict[str, Measured]:
-        """Return the latest value of each measure that was taken on a model, wherever that was."""
-        made = self._known.made_at(model)
+        """Return the latest value of each measure that was taken on the bytes of a model, wherever that was."""
         found: dict[str, Measured] = {}
-        for version in self._known.same_bytes(model):
-            for one in self._of_model.get(version, ()):
-                # What was measured on these bytes before this version of them was made was said of another version.
-                if (version == model or made is None or one.time >= made) and _is_later(one, found.get(one.what)):
-                    found[one.what] = one
+        for one in self._all_on(model):
+            if _is_later(one, found.get(one.what)):
+                found[one.what] = one
         return found
 
+    def _all_on(self, model: str) -> list[Measured]:
+        return [one for version in self._known.same_bytes(model) for one in self._of_model.get(version, ())]
+
     def elsewhere(self, model: str, training: str) -> dict[str, Measured]:
-        """Return what was measured on a model outside the training that made it."""
-        return {what: one for what, one in self.on(model).items() if training not in self._known.wholes(one.activity)}
+        """Return the latest of what was measured on a model outside the training that made it."""
+        found: dict[str, Measured] = {}
+        for one in self._all_on(model):
+            if training not in self._known.wholes(one.activity) and _is_later(one, found.get(one.what)):
+                found[one.what] = one
+        return found
 
     def where_made(self, model: str) -> dict[str, Measured]:
         """Return what was measured where a model was made: in its section, else the latest in its training."""
@@ -102,9 +106,15 @@ class Measures:
                 stack.extend(self._known.parts(one))
         return found
 
-    def best_known(self, model: str) -> dict[str, Measured]:
-        """Return each measure of a model: as it was measured on it, else as it was where the model was made."""
-        return self.where_made(model) | self.on(model)
+    def by_source(self, model: str) -> dict[str, dict[str, Measured]]:
+        """Return the latest of each measure of a model, apart for validations, evaluations and where it was made."""
+        found: dict[str, dict[str, Measured]] = {"validation": {}, "evaluation": {}, "training": self.where_made(model)}
+        for one in self._all_on(model):
+            stages = {self._known.thing(whole).cls for whole in self._known.wholes(one.activity)}
+            into = found["validation" if "ValidationExecution" in stages else "evaluation"]
+            if _is_later(one, into.get(one.what)):
+                into[one.what] = one
+        return found
 
 
 def _is_later(one: Measured, other: Measured | None) -> bool:
@@ -124,18 +134,19 @@ def best_model_data(engine: Engine, query: NamedQuery, options: Options) -> Answ
         return answer
     known.load_facts()
     people = people_of(engine)
-    taken = {iri: measures.best_known(iri) for models in experiments.values() for iri in models}
-    counts = Counter(what for found in taken.values() for what in found)
+    by_source = {iri: measures.by_source(iri) for models in experiments.values() for iri in models}
+    counts = Counter(what for found in by_source.values() for what in {what for one in found.values() for what in one})
     best = deciding({what: counts[what] for what in sorted(counts)}, options.get("measure"))
     lower = best is not None and is_lower_better(best, options.get("direction"))
+    taken = _alike(by_source, best) if best is not None else {}
     for experiment, models in sorted(experiments.items()):
 
         def rank(iri: str) -> tuple[tuple[int, float], int, str]:
-            one = taken[iri].get(best) if best is not None else None
+            one = taken.get(iri)
             return (sort_key(one.value if one else None, lower), -(known.made_at(iri) or 0), iri)
 
         chosen = known.thing(min(models, key=rank))
-        one = taken[chosen.iri].get(best) if best is not None else None
+        one = taken.get(chosen.iri)
         base = {
             "experiment": experiment,
             "model": chosen.name,
@@ -154,9 +165,21 @@ def best_model_data(engine: Engine, query: NamedQuery, options: Options) -> Answ
     if best is None:
         answer.notes.append("nothing was measured, so the model that was made last is shown")
     else:
-        answer.notes.append(f"best by {best} ({'lower' if lower else 'higher'} is better) of {len(taken)} models")
+        answer.notes.append(f"best by {best} ({'lower' if lower else 'higher'} is better) of {len(by_source)} models")
     answer.rows = [{name: row.get(name) for name in _COLUMNS} for row in answer.rows]
     return answer
+
+
+def _alike(by_source: dict[str, dict[str, dict[str, Measured]]], what: str) -> dict[str, Measured]:
+    """Return one value a model, all of the source that most models have: like is compared with like.
+
+    A model that this source tells nothing of has no value. Of equally frequent sources the first counts: validations,
+    evaluations, the training itself.
+    """
+    counts = Counter(source for found in by_source.values() for source, one in found.items() if what in one)
+    sources = ("validation", "evaluation", "training")
+    chosen = max(sources, key=lambda source: (counts[source], -sources.index(source)))
+    return {iri: found[chosen][what] for iri, found in by_source.items() if what in found[chosen]}
 
 
 def learned_from(known: Provenance, model: str) -> list[Thing]:

@@ -167,10 +167,15 @@ class Provenance:
         return self._generated.get(iri, {})
 
     def made_at(self, iri: str) -> int | None:
-        """Return when data was generated, as far as that is known."""
+        """Return when data was generated, as far as that is known; a collection, when the last of its members was."""
         for activity, time in self.generations(iri).items():
             return time if time is not None else self.thing(activity).end
-        return None
+        times = [self.made_at(one) for one in self._members.get(iri, ()) if self.generations(one)]
+        return max((time for time in times if time is not None), default=None)
+
+    def is_made(self, iri: str) -> bool:
+        """Tell whether some job made data, or members of it."""
+        return bool(self.generations(iri)) or any(self.generations(one) for one in self._members.get(iri, ()))
 
     def used_at(self, iri: str) -> int | None:
         """Return when data, or a collection that it belongs to, was first used."""
@@ -224,13 +229,13 @@ class Provenance:
 
     def origins(self, iri: str) -> list[str]:
         """Return the versions, made by some job before this one was used, that have the same bytes."""
-        if self.generations(iri):
+        if self.is_made(iri):
             return []
         before = self.used_at(iri)
         found = []
         for content in self.content.get(iri, ()):
             for other in self.versions[content]:
-                if other != iri and self.generations(other):
+                if other != iri and self.is_made(other):
                     made = self.made_at(other)
                     if before is None or made is None or made < before:
                         found.append(other)

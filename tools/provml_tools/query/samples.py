@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from provml_hpc import identity
-from provml_hpc.assembly.graph import ABSENT, Graph, SampleTable
+from provml_hpc.assembly.graph import ABSENT, Graph, SampleTable, key_of
 from provml_hpc.vocabulary import expand
 from provml_tools.rdf import terms
 
@@ -64,7 +64,7 @@ def _add(found: dict[tuple[int, str], _Sum], table: SampleTable) -> None:
         ends = order[np.append(np.flatnonzero(np.diff(places[order])), len(order) - 1)]
         counts = np.bincount(places)
         for measure in table.measures:
-            values = columns[measure]
+            values = columns[key_of(measure)]
             finite: np.ndarray[Any, Any] = ~np.isnan(values)
             # An infinity makes the mean infinite, and with one of the other sign no number: that is what it is.
             with np.errstate(invalid="ignore", over="ignore"):

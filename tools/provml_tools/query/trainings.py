@@ -15,7 +15,8 @@ from provml_tools.query.provenance import Provenance
 from provml_tools.query.ranks import overlap
 
 _NEAREST = ("hyperparameter", "inner hyperparameter", "model hyperparameter")
-_SOURCES = {"measure": "", "validation": "validation"}
+_SOURCES = {"measure": "", "validation": "validation", "logged": "logged"}
+_ORDER = ("", "validation", "evaluation", "logged")
 
 
 class Training:
@@ -88,11 +89,17 @@ def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
     _add_evaluations(engine, trainings)
     knobs = sorted({name for one in trainings for name in one.hyperparameters})
     all_keys = sorted({key for one in trainings for key in one.measures})
-    keys = [key for source in ("", "validation", "evaluation") for key in all_keys if key[1] == source]
+    keys = [key for source in _ORDER for key in all_keys if key[1] == source]
     column_of = common_names(keys)
     counts = Counter(column_of[key] for one in trainings for key in one.measures)
     measured = list(dict.fromkeys(column_of[key] for key in keys))
-    best = deciding({name: counts[name] for name in measured}, options.get("measure")) if trainings else None
+    logged = {column_of[key] for key in keys if key[1] == "logged"}
+    wanted = options.get("measure")
+    # A value that was logged at some step is less of a result than one that was measured.
+    results = [name for name in measured if name not in logged] or measured
+    best = None
+    if trainings:
+        best = deciding({name: counts[name] for name in (measured if wanted else results)}, wanted)
     if best is not None:
         lower = is_lower_better(best, options.get("direction"))
         by = {one.iri: {column_of[key]: value for key, value in one.measures.items()} for one in trainings}
@@ -118,7 +125,7 @@ def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
     settings = [knob_column[name] for name in knobs]
     columns = ["training", "experiment", "study", "outcome", "ranks", "started", *settings, *measured, "iri"]
     answer = Answer(columns, rows, query.title)
-    answer.shown = ["training", "experiment", *settings, *measured]
+    answer.shown = ["training", "experiment", *settings, *(one for one in measured if one in results or one == best)]
     if len({row["study"] for row in rows}) > 1:
         answer.shown.insert(2, "study")
     if len({(row["training"], row["experiment"]) for row in rows}) < len(rows):
