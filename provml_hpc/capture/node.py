@@ -37,8 +37,9 @@ def never_stops(method: _F) -> _F:
         try:
             return method(self, *args, **kwargs)
         except Exception as error:
-            self._session.drop(self._handle, "unrecordable", method.__name__)
-            self._session.trouble(f"{method.__name__}(): {error}", error)
+            if self._session.strict and isinstance(error, ProvMLError):
+                raise
+            self._session.drop(self._handle, "unrecordable", method.__name__, f"{method.__name__}(): {error}")
             return self._nothing(*args[:1], **kwargs)
 
     return cast("_F", guarded)
@@ -140,8 +141,7 @@ class Node:
             return []
 
         def refuse(name: str, error: UnrecordableError) -> None:
-            self._session.drop(self._handle, "unrecordable", name)
-            self._session.trouble(f"{call}: {error}", error)
+            self._session.drop(self._handle, "unrecordable", name, f"{call}: {error}")
 
         try:
             return [(clean_text(name), kind, text) for name, kind, text in flatten(mapping, refuse=refuse)]

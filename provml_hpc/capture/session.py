@@ -17,7 +17,7 @@ from time import monotonic_ns, perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import places, signals
+from provml_hpc.capture import disagreements, places, signals
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
 from provml_hpc.journal import Journal, SideJournal
@@ -140,22 +140,25 @@ class Session:
     # What can go wrong with the capture itself ends here.
 
     def trouble(self, message: str, error: BaseException | None = None) -> None:
-        """Warn of the first failure of the capture, log the others; raise instead if the run is strict."""
+        """Warn of the first failure of the capture, tell the log of the others; raise instead if the run is strict."""
         if self.strict:
             if isinstance(error, ProvMLError):
                 raise error
             raise ProvMLError(f"{message}; this run is strict: mend it, or open the run with strict=False") from error
         if self._warned:
-            log.warning("%s", message)
+            log.info("%s", message)  # not a warning: without a handler Python prints those
             return
         self._warned = True
+        self._warn(message)
+
+    def _warn(self, message: str) -> None:
         with suppress(Exception):  # where warnings are errors, a training must still not stop
-            warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=4)
+            warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=5)
 
     def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:
-        """Count what could not be kept; `message` is for the first time."""
+        """Count what could not be kept; `message` is for the first time, in a strict run for every time."""
         self.dropped[activity, reason, name] += count
-        if message and self.dropped[activity, reason, name] == count:
+        if message and (self.strict or self.dropped[activity, reason, name] == count):
             self.trouble(message)
 
     def write(self, record: records.Record) -> int:
@@ -352,24 +355,28 @@ class Session:
             agreement = self._flush_point(finishing=quiet, deadline=limit)
             if agreement.all_finishing or self._file_trouble:
                 break
-        answer = b""
+        answer = ["", ""]
         if self.is_writer:
-            answer = (self._file_trouble or self._close_file(limit)).encode()
-        problem = self.transport.settle(answer, deadline=limit).decode()
+            answer = [self._file_trouble, ""] if self._file_trouble else self._close_file(limit)
+        problem, remark = json.loads(self.transport.settle(json.dumps(answer).encode(), deadline=limit))
         if problem:
             self.trouble(f"the file was not closed: {problem}")
         elif self.journal is not None:
             self._remove_journals()
         self.transport.close(deadline=limit)
+        if remark and self.strict:
+            self.trouble(remark)
+        elif remark and self.is_writer:
+            self._warn(remark)  # no failure of the capture, so it does not count as its one warning
 
-    def _close_file(self, limit: float) -> str:
+    def _close_file(self, limit: float) -> list[str]:
+        """Close the file, and return what went wrong and what there is to remark."""
         if self.storage is None:
-            return "there is no output file"
+            return ["there is no output file", ""]
         try:
-            self.storage.close(limit)
+            return ["", disagreements.sentence(self.storage.close(limit))]
         except Exception as error:
-            return f"{error}; run: provml recover {self.output}"
-        return ""
+            return [f"{error}; run: provml recover {self.output}", ""]
 
     def leave(self, reason: str, error: str, outcome: str = records.FAILED) -> None:
         """End this rank's part without the others: an exception is on its way, so nothing collective may happen."""

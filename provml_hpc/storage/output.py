@@ -136,8 +136,8 @@ class Output:
         self._log.commit(time_ns())
         self._ownership.beat()
 
-    def close(self, limit: float = float("inf")) -> None:
-        """Make the closed file, and remove the log once it is safe.
+    def close(self, limit: float = float("inf")) -> list[dict[str, Any]]:
+        """Make the closed file, and remove the log once it is safe; return what ranks disagreed about.
 
         Raises
         ------
@@ -146,8 +146,9 @@ class Output:
         """
         self._log.close()
         with LogReader(self._log.path) as log:
-            closing.close(self.path, log, log.meta, log.commits, limit=limit)
+            graph = closing.close(self.path, log, log.meta, log.commits, limit=limit)
         closing.remove_log(self.path)
+        return list(graph.run.details["disagreements"])
 
     def abandon_in_child(self) -> None:
         """In a forked child: see that its end, where HDF5 closes what is open, cannot touch the file."""
