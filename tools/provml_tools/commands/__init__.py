@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from provml_tools.commands import convert, info, query, recover
+from provml_tools.commands import convert, info, load, query, recover, validate
 
 
 class Command(Protocol):
@@ -35,5 +35,12 @@ class Command(Protocol):
         """Do it, and return the exit code."""
 
 
-COMMANDS: dict[str, Command] = {"info": info, "convert": convert, "query": query, "recover": recover}
+COMMANDS: dict[str, Command] = {
+    "info": info,
+    "convert": convert,
+    "query": query,
+    "load": load,
+    "validate": validate,
+    "recover": recover,
+}
 """Every command by its name, in the order of the help."""

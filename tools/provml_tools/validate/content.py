@@ -1,0 +1,246 @@
+"""What the records of a file say, against the vocabulary: identifiers, ends of relations, values and samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from provml_hpc import identity, vocabulary
+from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, Graph, SampleTable, Table, key_of
+from provml_tools.rdf import terms
+from provml_tools.validate.findings import WARNING, Finding
+from provml_tools.validate.layout import UUID, fault
+
+_Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+_RECOVER = "Recover the run, or take another copy of the file."
+_WRITER = "Report it to whoever wrote the program that made the file."
+_CHOICES = {
+    "outcome": ("", "completed", "failed", "open", "left"),
+    "phase": ("", "curation", "preparation", "learning"),
+    "digest_state": ("", "whole", "sampled", "given", "changed", "missing", "failed"),
+}
+_CHUNK = 1 << 20
+
+
+class Content:
+    """The records of one graph, by id."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._nodes = [(name, table) for name, table in graph.nodes.items() if name in vocabulary.CLASS and len(table)]
+        total = sum(len(table) for _, table in self._nodes)
+        self._codes = np.zeros(total, np.int64)
+        self._uuids: list[str] = [""] * total
+        self._labels: list[str] = [""] * total
+        self.records = total
+        self.statements = sum(len(table) for table in graph.relations.values())
+        self.samples = sum(table.count for table in graph.samples)
+
+    def check(self) -> Iterator[Finding]:
+        """Yield what is wrong, the identifiers first, since all else goes by them."""
+        yield from self._identifiers()
+        for name, table in self._nodes:
+            yield from self._fields(name, table)
+        yield from self._run()
+        for name, table in self._graph.relations.items():
+            if name in vocabulary.RELATION and len(table):
+                yield from self._relation(vocabulary.RELATION[name], table)
+        yield from self._contents()
+        yield from self._samples()
+
+    def name(self, number: int) -> str:
+        """Return how a person knows a record."""
+        if not 0 <= number < self.records or not self._codes[number]:
+            return f"id {number}"
+        cls = vocabulary.CLASS_OF_CODE[int(self._codes[number])].name
+        label = f" {self._labels[number]!r}" if self._labels[number] else ""
+        return f"{cls}{label} <{self._uuids[number]}>"
+
+    def _identifiers(self) -> Iterator[Finding]:
+        first: dict[str, int] = {}
+        for name, table in self._nodes:
+            ids = np.asarray(table.columns["id"], np.int64)
+            labels = table.columns.get("label") or [""] * len(table)
+            code = vocabulary.CLASS[name].code
+            if vocabulary.CLASS[name].abstract:
+                yield fault("abstract-class", name, "the class is abstract, and has records", _WRITER)
+            for number, uuid, label in zip(ids.tolist(), table.columns["uuid"], labels, strict=True):
+                if not 0 <= number < self.records:
+                    what = f"the id {number} is not below the number of records, {self.records}"
+                    yield fault("identifier", f"{name} <{uuid}>", what, _RECOVER)
+                    continue
+                if self._codes[number]:
+                    what = f"it has the id {number}, as {self.name(number)} has"
+                    yield fault("identifier", f"{name} <{uuid}>", what, _RECOVER)
+                    continue
+                self._codes[number], self._uuids[number], self._labels[number] = code, uuid, label
+                if not UUID.fullmatch(uuid):
+                    yield fault("identifier", self.name(number), f"{uuid!r} is no uuid", _WRITER)
+                other = first.setdefault(uuid, number)
+                if other != number:
+                    what = f"it has the uuid of {self.name(other)}: one thing is two records"
+                    yield fault("identifier", self.name(number), what, _WRITER)
+
+    def _run(self) -> Iterator[Finding]:
+        run = self._graph.run
+        runs = [at for at, uuid in enumerate(self._uuids) if uuid == run.uuid]
+        allowed = {vocabulary.CLASS[name].code for name in vocabulary.below("WorkflowExecution")}
+        if self.records and (len(runs) != 1 or int(self._codes[runs[0]]) not in allowed):
+            what = "no record of an execution has the uuid that the file says the run has"
+            yield fault("run", f"<{run.uuid}>", what, _RECOVER)
+
+    def _fields(self, name: str, table: Table) -> Iterator[Finding]:
+        ids = np.asarray(table.columns["id"], np.int64).tolist()
+        for field in vocabulary.fields(name):
+            column = table.columns.get(field.name)
+            if column is None:
+                continue
+            if field.name in _CHOICES:
+                choices = _CHOICES[field.name]
+                for number, text in zip(ids, column, strict=True):
+                    if text not in choices:
+                        what = f"{field.name} is {text!r}, none of {', '.join(filter(None, choices))}"
+                        yield fault("choice", self.name(number), what, _WRITER)
+            elif field.type == "value":
+                marks = table.columns.get(field.name + "_type", [])
+                yield from self._values(field.name, ids, column, marks)
+
+    def _values(self, name: str, ids: list[int], texts: Any, marks: Any) -> Iterator[Finding]:
+        for number, text, mark in zip(ids, texts, marks, strict=False):
+            if mark not in VALUE_TYPES:
+                what = f"{name}_type is {mark!r}, none of {', '.join(VALUE_TYPES)}"
+                yield fault("value", self.name(number), what, _WRITER)
+            elif mark in ("integer", "real", "boolean", "time") and "^^" not in terms.value_literal(text, mark):
+                yield fault("value", self.name(number), f"{name} is {text!r}, which is no {mark}", _WRITER)
+
+    def _relation(self, relation: vocabulary.Relation, table: Table) -> Iterator[Finding]:
+        for end, names in (("subject", relation.domain), ("object", relation.range)):
+            yield from self._end(relation, table, end, names)
+        for field in relation.fields:
+            if field.type == "reference" and field.name in table.columns:
+                yield from self._plans(relation, table, field.name)
+        texts = [column if isinstance(column, list) else column.tolist() for column in table.columns.values()]
+        seen: set[tuple[Any, ...]] = set()
+        for row in zip(*texts, strict=True):
+            if row in seen:
+                ends = dict(zip(table.columns, row, strict=True))
+                yield fault(
+                    "repeated", self._tell(relation.name, ends), "it is said twice in the same words", _WRITER, WARNING
+                )
+            seen.add(row)
+
+    def _end(self, relation: vocabulary.Relation, table: Table, end: str, names: tuple[str, ...]) -> Iterator[Finding]:
+        ids = np.asarray(table.columns[end], np.int64)
+        inside = (ids >= 0) & (ids < self.records)
+        codes = np.zeros(len(ids), np.int64)
+        codes[inside] = self._codes[ids[inside]]
+        for row in np.flatnonzero(codes == 0).tolist():
+            yield fault("no-record", self._row(relation, table, row), f"its {end} is no record", _RECOVER)
+        allowed = [cls.code for cls in vocabulary.CLASSES if vocabulary.allows(names, cls.name)]
+        for row in np.flatnonzero((codes != 0) & ~np.isin(codes, allowed)).tolist():
+            is_a = vocabulary.CLASS_OF_CODE[int(codes[row])].name
+            what = f"its {end} is a {is_a}, and has to be one of {', '.join(names)}"
+            rule = "domain" if end == "subject" else "range"
+            yield fault(rule, self._row(relation, table, row), what, _WRITER)
+
+    def _plans(self, relation: vocabulary.Relation, table: Table, name: str) -> Iterator[Finding]:
+        plans = np.asarray(table.columns[name], np.int64)
+        for row in np.flatnonzero(plans != ABSENT).tolist():
+            plan, activity = int(plans[row]), int(table.columns["subject"][row])
+            kind, other = self._class(plan), self._class(activity)
+            wanted = vocabulary.PLAN_OF.get(other)
+            if not kind:
+                yield fault("no-record", self._row(relation, table, row), f"its {name} is no record", _RECOVER)
+            elif "prov:Plan" not in vocabulary.CLASS[kind].prov:
+                yield fault("range", self._row(relation, table, row), f"its {name} is a {kind}, and no plan", _WRITER)
+            elif wanted and kind not in vocabulary.below(wanted):
+                what = f"a {other} follows a {wanted}, and its {name} is a {kind}"
+                yield fault("plan", self._row(relation, table, row), what, _WRITER)
+
+    def _class(self, number: int) -> str:
+        code = int(self._codes[number]) if 0 <= number < self.records else 0
+        return vocabulary.CLASS_OF_CODE[code].name if code else ""
+
+    def _row(self, relation: vocabulary.Relation, table: Table, row: int) -> str:
+        return self._tell(relation.name, {end: int(table.columns[end][row]) for end in ("subject", "object")})
+
+    def _tell(self, name: str, ends: dict[str, Any]) -> str:
+        return f"{name}({self.name(int(ends['subject']))}, {self.name(int(ends['object']))})"
+
+    def _contents(self) -> Iterator[Finding]:
+        table = self._graph.nodes.get("Content")
+        if table is None:
+            return
+        for row in table.rows():
+            if row["size"] == 0:
+                yield fault("content", self.name(row["id"]), "empty content is no link between jobs", _WRITER)
+            elif identity.content(row["algorithm"], row["digest"], row["size"]) != row["uuid"]:
+                what = "its uuid does not follow from its algorithm, digest and size"
+                yield fault("content", self.name(row["id"]), what, _WRITER)
+
+    def _samples(self) -> Iterator[Finding]:
+        activities = [cls.code for cls in vocabulary.CLASSES if "prov:Activity" in cls.prov]
+        series = self._series()
+        for table in self._graph.samples:
+            where = table.path or f"samples of {table.name!r}"
+            if self._class(table.activity) == "" or int(self._codes[table.activity]) not in activities:
+                yield fault("samples", where, "they are of no activity", _RECOVER)
+                continue
+            yield from self._rows(table, where, series, activities)
+
+    def _series(self) -> dict[tuple[str, str], dict[str, Any]]:
+        table = self._graph.nodes.get("MetricSeries")
+        rows = table.rows() if table is not None else ()
+        return {(row["path"], row["column"]): row for row in rows if row["path"]}
+
+    def _rows(
+        self, table: SampleTable, where: str, series: dict[tuple[str, str], dict[str, Any]], activities: list[int]
+    ) -> Iterator[Finding]:
+        last, sections, ordered = (-1, -1), set[int](), True
+        lowest = dict.fromkeys(table.measures, math.inf)
+        highest = dict.fromkeys(table.measures, -math.inf)
+        for start in range(0, table.count, _CHUNK):
+            rows = table.read(start, start + _CHUNK)
+            # One number a row, so that order is one comparison: ranks and attempts are far below 2^31.
+            places = (rows["rank"].astype(np.int64) << 32) + rows["attempt"]
+            first = (int(rows["rank"][0]) << 32) + int(rows["attempt"][0]) if len(places) else 0
+            ordered = ordered and bool((np.diff(places) >= 0).all()) and first >= (last[0] << 32) + last[1]
+            if len(places):
+                last = int(rows["rank"][-1]), int(rows["attempt"][-1])
+            sections.update(np.unique(rows["section"]).tolist())
+            for measure in table.measures:
+                values = rows[key_of(measure)]
+                values = values[~np.isnan(values)]
+                if len(values):
+                    lowest[measure] = min(lowest[measure], float(values.min()))
+                    highest[measure] = max(highest[measure], float(values.max()))
+        if not ordered:
+            yield fault("samples", where, "they are not in order of rank and attempt", _RECOVER)
+        for section in sorted(sections - {ABSENT}):
+            if self._class(section) == "" or int(self._codes[section]) not in activities:
+                yield fault("samples", where, f"the section {section} of some is no activity", _RECOVER)
+        if table.path:
+            for measure in table.measures:
+                found = series.get((table.path, table.column_of.get(measure, measure)))
+                yield from self._summary(found, f"{where}, {measure}", table.count, lowest[measure], highest[measure])
+
+    def _summary(
+        self, found: dict[str, Any] | None, where: str, count: int, low: float, high: float
+    ) -> Iterator[Finding]:
+        """Compare what a series says of its samples with the samples."""
+        if found is None:
+            yield fault("series", where, "no MetricSeries points at these samples", _RECOVER)
+            return
+        have: dict[str, float] = {"count": found["count"], "row_count": found["row_count"]}
+        real: dict[str, float] = {"count": count, "row_count": count}
+        if low <= high:
+            have |= {"minimum": found["minimum"], "maximum": found["maximum"]}
+            real |= {"minimum": low, "maximum": high}
+        for name, value in real.items():
+            if have[name] != value:
+                what = f"its {name} is {have[name]}, and that of the samples is {value}"
+                yield fault("series", self.name(found["id"]), what, _RECOVER)

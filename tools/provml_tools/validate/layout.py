@@ -1,0 +1,159 @@
+"""The layout of a closed file, as ``docs/format.md`` wants it: attributes, groups, columns and commits."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+
+from provml_hpc import vocabulary
+from provml_hpc.assembly.graph import FIXED_COLUMNS, column_names
+from provml_hpc.storage.tables import TablesFile
+from provml_tools.validate.findings import FORMAT, VIOLATION, WARNING, Finding
+
+UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+STATUSES = ("finished", "failed", "incomplete", "recovered")
+_TEXTS = ("run", "name", "phase", "study", "authority", "status", "writer")
+_TABLE, _SAMPLES = "provml-table", "provml-samples"
+_COPY = "Take another copy of the file, or recover the run."
+_WRITER = "Report it to whoever wrote the program that made the file."
+_NEWER = "Use the release that wrote the file, or a newer one."
+_KINDS = {"integer": "iu", "real": "f", "boolean": "b"}
+
+
+def fault(rule: str, record: str, message: str, remedy: str, severity: str = VIOLATION) -> Finding:
+    """Return that a file is not as the format wants it."""
+    return Finding(FORMAT, rule, record, message, remedy, severity)
+
+
+def check_layout(tables: TablesFile) -> Iterator[Finding]:
+    """Yield what is not as the format wants it; what the records say is checked elsewhere."""
+    file = tables.file
+    yield from _attributes(file)
+    for kind in ("records", "relations"):
+        known: Container[str] = vocabulary.CLASS if kind == "records" else vocabulary.RELATION
+        group = file.get(kind)
+        if not isinstance(group, h5py.Group):
+            yield fault("group", f"/{kind}", "there is no such group", _COPY)
+            continue
+        for name in group:
+            if name not in known:
+                what = f"the vocabulary of this release has no such {kind[:-1]}"
+                yield fault("unknown-table", f"/{kind}/{name}", what, _NEWER, WARNING)
+                continue
+            fields = vocabulary.fields(name) if kind == "records" else vocabulary.RELATION[name].fields
+            yield from _table(group[name], kind, dict(column_names(fields)))
+    for group in (file.get("samples") or {}).values():
+        yield from _samples(group)
+    yield from _commits(tables)
+
+
+def _attributes(file: Any) -> Iterator[Finding]:
+    for name in _TEXTS:
+        if not isinstance(file.attrs.get(name), str):
+            yield fault("root-attribute", f"/ @{name}", "it is missing, or no text", _WRITER)
+    for name in ("started_ns", "committed_ns"):
+        value = file.attrs.get(name)
+        if not isinstance(value, np.integer) or value.dtype.itemsize != 8:
+            yield fault("root-attribute", f"/ @{name}", "it is missing, or no int64", _WRITER)
+    try:
+        if not isinstance(json.loads(str(file.attrs.get("details"))), dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        yield fault("root-attribute", "/ @details", f"it is no JSON object ({error})", _WRITER)
+    if file.attrs.get("status") not in STATUSES:
+        what = f"it is {file.attrs.get('status')!r}, none of {', '.join(STATUSES)}"
+        yield fault("status", "/ @status", what, _WRITER)
+    if not UUID.fullmatch(str(file.attrs.get("run"))):
+        yield fault("identifier", "/ @run", f"{file.attrs.get('run')!r} is no uuid", _WRITER)
+
+
+def _describes(group: Any, kind: str) -> Iterator[Finding]:
+    """Yield what the attributes of a group lack that every table has."""
+    if group.attrs.get("encoding-type") != kind:
+        what = f"encoding-type is {group.attrs.get('encoding-type')!r}, not {kind!r}"
+        yield fault("encoding", group.name, what, _WRITER)
+    if not str(group.attrs.get("encoding-version", "")).startswith("1."):
+        what = f"encoding-version is {group.attrs.get('encoding-version')!r}, not 1.x"
+        yield fault("encoding", group.name, what, _NEWER)
+    if not isinstance(group.attrs.get("row_count"), int | np.integer):
+        yield fault("encoding", group.name, "row_count is missing, or no number", _WRITER)
+        return
+    rows = int(group.attrs["row_count"])
+    told = [str(name) for name in np.atleast_1d(group.attrs.get("columns", []))]
+    there = [name for name in group if isinstance(group.get(name), h5py.Dataset)]
+    if sorted(told) != sorted(there):
+        odd = ", ".join(sorted(set(told) ^ set(there)))
+        yield fault("columns", group.name, f"the attribute columns and the datasets differ in {odd}", _WRITER)
+    for name in there:
+        if group[name].shape != (rows,):
+            what = f"its shape is {group[name].shape}, and the table has {rows} rows"
+            yield fault("column-length", group[name].name, what, _COPY)
+
+
+def _table(group: Any, kind: str, fields: dict[str, str]) -> Iterator[Finding]:
+    if not isinstance(group, h5py.Group):
+        yield fault("group", group.name, "it is no group", _WRITER)
+        return
+    yield from _describes(group, _TABLE)
+    fixed = {"id": "integer", "uuid": "text"} if kind == "records" else {"subject": "integer", "object": "integer"}
+    for name, type_ in (fixed | fields).items():
+        dataset = group.get(name)
+        if not isinstance(dataset, h5py.Dataset):
+            older = name not in fixed
+            what = f"the column {name} is missing" + (", so it is absent in every row" if older else "")
+            yield fault("columns", group.name, what, _WRITER, WARNING if older else VIOLATION)
+        elif not _fits(dataset, type_):
+            yield fault(
+                "column-type", dataset.name, f"its type is {dataset.dtype}, and the column holds {type_}", _WRITER
+            )
+    for name in group:
+        if name not in fixed and name not in fields:
+            yield fault("columns", f"{group.name}/{name}", "this release does not know the column", _NEWER, WARNING)
+
+
+def _fits(dataset: Any, type_: str) -> bool:
+    enum = h5py.check_enum_dtype(dataset.dtype)
+    if type_ in ("text", "type"):
+        return h5py.check_string_dtype(dataset.dtype) is not None or enum is not None
+    if enum is not None:
+        return type_ == "boolean" and set(enum) == {"FALSE", "TRUE"}
+    return bool(dataset.dtype.kind in _KINDS[type_])
+
+
+def _samples(group: Any) -> Iterator[Finding]:
+    if not isinstance(group, h5py.Group):
+        yield fault("group", group.name, "it is no group", _WRITER)
+        return
+    yield from _describes(group, _SAMPLES)
+    for name in ("label", "activity", "activity_uuid"):
+        if name not in group.attrs:
+            yield fault("samples-attribute", f"{group.name} @{name}", "it is missing", _WRITER)
+    for name in FIXED_COLUMNS:
+        if name not in group:
+            yield fault("columns", group.name, f"the column {name} is missing", _WRITER)
+    for name in group:
+        column = group[name]
+        if name in FIXED_COLUMNS:
+            if column.dtype.kind not in "iu":
+                yield fault("column-type", column.name, f"its type is {column.dtype}, not an integer", _WRITER)
+        elif "measure" not in column.attrs:
+            yield fault("columns", column.name, "it has no attribute measure", _WRITER, WARNING)
+        elif column.dtype != np.float64:
+            yield fault("column-type", column.name, f"its type is {column.dtype}, not float64", _WRITER)
+
+
+def _commits(tables: TablesFile) -> Iterator[Finding]:
+    if not isinstance(tables.file.get("commits"), h5py.Group):
+        yield fault("group", "/commits", "there is no such table", _WRITER)
+        return
+    rows = tables.commits()
+    if len(rows) and not np.array_equal(rows["number"], np.arange(1, len(rows) + 1)):
+        yield fault("commits", "/commits", "the numbers do not run from 1 without gaps", _COPY)
+    if (np.diff(rows["time_ns"]) < 0).any():
+        # Another attempt may have a clock of its own.
+        yield fault("commits", "/commits", "a commit is earlier than the one before it", "Look at the clocks.", WARNING)
