@@ -9,11 +9,50 @@ import pytest
 from provml_hpc import vocabulary
 from provml_hpc.vocabulary import CLASSES, NAMESPACES, RELATIONS
 
-CLASS_CODES = ["Study", "Workflow", "LearningExperiment", "WorkflowExecution", "LearningExperimentExecution", "DataTransformation", "DataTransformationExecution", "BaseLearningStage", "LearningStage", "Training", "Validation", "Evaluation", "LearningStageSection", "LearningStageExecution", "TrainingExecution", "ValidationExecution", "EvaluationExecution", "LearningStageSectionExecution", "FeatureExtraction", "FeatureExtractionExecution", "Dataset", "LearningDataset", "FeatureSetData", "Model", "Content", "DataStore", "DataReference", "DatasetCharacteristic", "LearningTask", "Algorithm", "Implementation", "Software", "LearningHyperparameter", "LearningHyperparameterValue", "ModelHyperparameter", "ModelHyperparameterValue", "EvaluationMeasure", "EvaluationSpecification", "EvaluationProcedure", "ModelEvaluation", "Persona", "Attribute", "AttributeValue", "Job", "Rank", "ComputeNode", "Device", "Attempt", "RankExecution", "MetricSeries", "TelemetrySeries"]
-RELATION_CODES = ["used", "wasGeneratedBy", "wasDerivedFrom", "wasRevisionOf", "specializationOf", "wasAssociatedWith", "actedOnBehalfOf", "wasInformedBy", "wasAttributedTo", "hadMember", "atLocation", "isPartOf", "realizes", "executes", "achieves", "hasHyperParameter", "hasInput", "hasOutput", "hasPart", "hasQuality", "specifiedBy", "definedOn", "implements", "valueOf", "hasSetting", "ofModel", "onData", "requires", "hasAttribute"]
-ATTESTED = ["Study", "Workflow", "LearningExperiment", "WorkflowExecution", "DataTransformation", "DataTransformationExecution", "BaseLearningStage", "LearningStage", "LearningStageSection", "Training", "Validation", "Evaluation", "LearningStageExecution", "TrainingExecution", "EvaluationExecution", "FeatureExtraction", "FeatureExtractionExecution", "FeatureSetData", "LearningTask", "Algorithm", "LearningHyperparameter", "LearningHyperparameterValue", "LearningDataset", "DatasetCharacteristic", "Model", "EvaluationMeasure", "ModelEvaluation", "Persona", "DataStore", "DataReference", "Attribute", "AttributeValue"]
-OURS = ["LearningExperimentExecution", "ValidationExecution", "Implementation", "Software", "ModelHyperparameter", "ModelHyperparameterValue", "Job", "Rank", "ComputeNode", "Device", "Attempt", "RankExecution", "Dataset", "Content", "MetricSeries", "TelemetrySeries"]
-NOT_ATTESTED_ANYWHERE = ["LearningDataSetReference", "LearningProcess", "Learner", "IOSet", "FeatureSetting", "PreparedModel", "Testing", "TestingExecution"]
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+CLASS_CODES = words(
+    """
+Study Workflow LearningExperiment WorkflowExecution LearningExperimentExecution DataTransformation
+DataTransformationExecution BaseLearningStage LearningStage Training Validation Evaluation LearningStageSection
+LearningStageExecution TrainingExecution ValidationExecution EvaluationExecution LearningStageSectionExecution
+FeatureExtraction FeatureExtractionExecution Dataset LearningDataset FeatureSetData Model Content DataStore
+DataReference DatasetCharacteristic LearningTask Algorithm Implementation Software LearningHyperparameter
+LearningHyperparameterValue ModelHyperparameter ModelHyperparameterValue EvaluationMeasure EvaluationSpecification
+EvaluationProcedure ModelEvaluation Persona Attribute AttributeValue Job Rank ComputeNode Device Attempt RankExecution
+MetricSeries TelemetrySeries
+"""
+)
+RELATION_CODES = words(
+    """
+used wasGeneratedBy wasDerivedFrom wasRevisionOf specializationOf wasAssociatedWith actedOnBehalfOf wasInformedBy
+wasAttributedTo hadMember atLocation isPartOf realizes executes achieves hasHyperParameter hasInput hasOutput hasPart
+hasQuality specifiedBy definedOn implements valueOf hasSetting ofModel onData requires hasAttribute
+"""
+)
+ATTESTED = words(
+    """
+Study Workflow LearningExperiment WorkflowExecution DataTransformation DataTransformationExecution BaseLearningStage
+LearningStage LearningStageSection Training Validation Evaluation LearningStageExecution TrainingExecution
+EvaluationExecution FeatureExtraction FeatureExtractionExecution FeatureSetData LearningTask Algorithm
+LearningHyperparameter LearningHyperparameterValue LearningDataset DatasetCharacteristic Model EvaluationMeasure
+ModelEvaluation Persona DataStore DataReference Attribute AttributeValue
+"""
+)
+OURS = words(
+    """
+LearningExperimentExecution ValidationExecution Implementation Software ModelHyperparameter ModelHyperparameterValue
+Job Rank ComputeNode Device Attempt RankExecution Dataset Content MetricSeries TelemetrySeries
+"""
+)
+NOT_ATTESTED_ANYWHERE = words(
+    """
+LearningDataSetReference LearningProcess Learner IOSet FeatureSetting PreparedModel Testing TestingExecution
+"""
+)
 
 
 def test_codes_and_names_stay_what_files_were_written_with() -> None:
