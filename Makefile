@@ -42,6 +42,13 @@ test-mpi: $(VENV)/.dev ## the tests that launch ranks, with MPICH
 test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
 	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
 
+N ?= 250
+
+.PHONY: faults
+faults: environments ## kill N jobs (default 250) with each MPI, at every phase, and hold what is left to the guarantee
+	$(RUN) -m tests.faults.campaign --kills $(N)
+	$(OPENMPI)/bin/python -m tests.faults.campaign --kills $(N)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
 	$(VENV)/bin/ruff check .

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import pairwise
@@ -16,10 +17,11 @@ import numpy as np
 
 from provml_hpc import records
 from provml_hpc.assembly.frames import samples, split
-from provml_hpc.errors import FileMissingError
+from provml_hpc.errors import FileBusyError, FileMissingError
 from provml_hpc.records import Source, decode
 from provml_hpc.storage.kept import FRAMES
 from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.owner import liveness
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.recover import Recovery, recover
 from provml_hpc.storage.tables import TablesFile
@@ -178,9 +180,10 @@ def check(
         check_content(in_closed(alone), told, ranks, flushed=True)
         shutil.rmtree(told / "alone")
     if interrupt is not None:
+        wait_until_free(output)
         recover_in_child(output, interrupt)
     try:
-        result = recover(output)
+        result = recover_when_free(output)
     except FileMissingError:
         if any(a["samples"] or a["values"] for a in acks):
             raise BrokenError("missing", "something was acknowledged, and nothing is there") from None
@@ -201,6 +204,26 @@ def check(
     return result
 
 
+def recover_when_free(output: Path, seconds: float = 10) -> Recovery:
+    """Recover an output as soon as its job is gone: a launcher may end a moment before the last of its ranks."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return recover(output)
+        except FileBusyError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def wait_until_free(output: Path, seconds: float = 10) -> None:
+    """Wait until the job of an output is gone."""
+    until = time.monotonic() + seconds
+    while liveness(output).state == "alive":
+        assert time.monotonic() < until, f"{output} is still held"
+        time.sleep(0.05)
+
+
 def recover_in_child(output: Path, plan: killing.Plan | None = None) -> subprocess.CompletedProcess[str]:
     """Recover in a process of its own, which a plan may kill."""
     return subprocess.run(
@@ -210,3 +233,11 @@ def recover_in_child(output: Path, plan: killing.Plan | None = None) -> subproce
         text=True,
         timeout=60,
     )
+
+
+def recover_and_check(output: Path, told: Path, size: int) -> Recovery:
+    """Recover an output and hold it to what was acknowledged; the status is the caller's to judge."""
+    result = recover_when_free(output)
+    check_content(in_closed(output), told, [(1, rank) for rank in range(size)], flushed=False)
+    assert not hidden_of(output).exists(), [path.name for path in hidden_of(output).iterdir()]
+    return result
