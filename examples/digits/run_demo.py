@@ -89,12 +89,12 @@ def main() -> None:
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[said]}"),
     )
-    said = []
+    said: list[str] = []
     with Progress(*columns, console=console) as progress:
         for name, script, ranks in JOBS:
             # `-m mpi4py`: an error on one rank ends the job, where plain Python would leave the others waiting.
             command = [mpiexec, "-n", str(ranks), sys.executable, "-m", "mpi4py", str(HERE / script), str(folder)]
-            said = run_job(command, name, progress)
+            said += run_job(command, name, progress)
     console.print(*[line for line in said if not line.startswith("[")], sep="\n", highlight=False, soft_wrap=True)
 
     files = [str(folder / f"{name}.h5") for name, _, _ in JOBS]

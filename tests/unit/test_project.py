@@ -40,6 +40,11 @@ def tracked_texts(repository: Path) -> dict[str, str]:
     return texts
 
 
+def python_of(page: Path) -> list[str]:
+    """Return the blocks of Python on a page."""
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
 def test_every_module_says_what_it_is(repository: Path) -> None:
     modules = [
         path
@@ -93,10 +98,16 @@ def test_imports_go_one_way(repository: Path) -> None:
 
 
 def test_the_readme_shows_the_minimal_example_as_it_is(repository: Path) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```$", (repository / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    for block in blocks:
-        compile(block, "README.md", "exec")
-    assert (repository / "examples" / "minimal.py").read_text() in blocks
+    assert (repository / "examples" / "minimal.py").read_text() in python_of(repository / "README.md")
+
+
+def test_the_python_of_the_pages_is_python(repository: Path) -> None:
+    blocks = 0
+    for page in [*repository.glob("*.md"), *(repository / "docs").rglob("*.md")]:
+        for block in python_of(page):
+            compile(block, page.name, "exec")
+            blocks += 1
+    assert blocks > 3
 
 
 def test_links_of_the_pages_lead_somewhere(repository: Path) -> None:
