@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,8 @@ examples:
   provml query *.h5 model-lineage --model unet.npz
   provml query *.h5 data-impact --data sheet-03.pgm
   provml query running.h5 training-progress
+  provml query --store runs.store compare-trainings
+  provml query --endpoint http://localhost:7878/query who --model unet.npz
   provml query learning.h5 --sparql 'SELECT ?name { ?m a provml:Model ; rdfs:label ?name }'
   provml query learning.h5 --sparql @question.rq --format json
 
@@ -49,6 +53,11 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", metavar="FILE", help="files that runs wrote, or still write")
     # Only for the help: it comes as one of the files, and `_split` finds out which.
     parser.add_argument("name", nargs="?", metavar="NAME", help="the name of a question")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--store", metavar="DIR", help="ask a store that `provml load` filled, instead of files")
+    place.add_argument(
+        "--endpoint", metavar="URL", help="ask the SPARQL query service at this address, instead of files"
+    )
     parser.add_argument("--list", action="store_true", help="list the named questions with their parameters")
     parser.add_argument("--sparql", metavar="TEXT", help="a query in SPARQL, or @FILE to read it from")
     parser.add_argument(
@@ -72,19 +81,22 @@ def run(options: Namespace) -> int:
         _list(options.format)
         return 0
     words = options.files
+    stored = options.store is not None or options.endpoint is not None
     values = {name: given for name in (*_PARAMETERS, "direction") if (given := getattr(options, name)) is not None}
     if options.sparql is not None:
         if values:
             raise UsageError(f"--{next(iter(values))} belongs to a named question. Write it into the SPARQL.")
-        if not words:
+        if not words and not stored:
             raise UsageError("No file is given. Name the files to ask: provml query FILE... --sparql TEXT")
         text, files, name = _sparql(options.sparql), words, None
     else:
-        files, name = _split(words, list(catalog()))
+        files, name = ([], words[0]) if stored and len(words) == 1 else _split(words, list(catalog()))
         text = ""
         # Before any file is read, so that a wrong call is told at once.
         find(name).bind(values)
-    return _answer(files, name, text, values, options.format)
+    if stored and files:
+        raise UsageError(f"Either files or a store: load {files[0]} into the store first, or leave the store out.")
+    return _answer(files, name, text, values, options.format, options.store, options.endpoint)
 
 
 def _split(words: list[str], known: list[str]) -> tuple[list[str], str]:
@@ -118,23 +130,49 @@ def _sparql(given: str) -> str:
         raise FileMissingError(f"Cannot read {path}: {reason}. Name a file that holds SPARQL after the @.") from None
 
 
-def _answer(files: list[str], name: str | None, text: str, values: dict[str, str], form: str) -> int:
+@contextlib.contextmanager
+def _opened(files: list[str], store: str | None, endpoint: str | None) -> Iterator[Engine]:
+    """Open what is asked: files, a store on disk, or an endpoint."""
     from provml_tools.commands.files import together
-    from provml_tools.console import note, progress
-    from provml_tools.query import Engine, ask, free
-    from provml_tools.query.tables import write
+    from provml_tools.console import progress
+    from provml_tools.query import Engine
 
+    if store is not None or endpoint is not None:
+        from provml_tools.store import asking, asking_endpoint
+
+        with asking(store) if store is not None else asking_endpoint(str(endpoint)) as stored:
+            yield stored
+        return
     with together(files) as graphs:
         with progress("loading", len(files)) as done:
             engine = Engine(graphs, done)
+        yield engine
+
+
+def _answer(
+    files: list[str],
+    name: str | None,
+    text: str,
+    values: dict[str, str],
+    form: str,
+    store: str | None = None,
+    endpoint: str | None = None,
+) -> int:
+    from provml_tools.console import note
+    from provml_tools.query import ask, free
+    from provml_tools.query.tables import write
+
+    with _opened(files, store, endpoint) as engine:
         answer = free(engine, text) if name is None else ask(engine, name, values)
-    if isinstance(answer, bool):
-        word = "true" if answer else "false"
-        sys.stdout.write({"table": "yes" if answer else "no"}.get(form, word) + "\n")
-        return 0
-    write(answer, sys.stdout, form, _names(engine, answer) if form == "table" else {})
+        if isinstance(answer, bool):
+            word = "true" if answer else "false"
+            sys.stdout.write({"table": "yes" if answer else "no"}.get(form, word) + "\n")
+            return 0
+        write(answer, sys.stdout, form, _names(engine, answer) if form == "table" else {})
+        # A store has something to say too.
+        notes = [*answer.notes, *getattr(engine, "notes", list)()]
     sys.stdout.flush()
-    for one in answer.notes:
+    for one in notes:
         note(one)
     if not answer.rows:
         note("nothing found" if not answer.notes else "so nothing was found")
