@@ -26,8 +26,9 @@ _MOST = 100
 class Activity(Statements):
     """One activity of a run on this rank. Opened by the methods of a run or of another activity, closed by ``with``.
 
-    Nothing here is collective. Nothing here raises for what cannot be recorded: it is counted in the file and warned of
-    once, unless the run is strict. All arguments are copied when the call is made.
+    What is called on it, opening a further activity included, is credited to its innermost section that is open on this
+    rank. Nothing here is collective. Nothing here raises for what cannot be recorded: it is counted in the file and
+    warned of once, unless the run is strict. All arguments are copied when the call is made.
     """
 
     def activity(
@@ -235,7 +236,8 @@ class Activity(Statements):
         opened: _A | None = None
         if not session.inert:
             try:
-                opened = self._open_one(make, cls, name, params=self._flatten(params, "params"), **place)
+                parent = self._parent_for(name if make is Section else None)
+                opened = parent._open_one(make, cls, name, params=self._flatten(params, "params"), **place)
             except Exception as error:
                 session.drop(self._handle, "unrecordable", cls)
                 session.trouble(f"{cls}: {error}", error)
@@ -246,6 +248,15 @@ class Activity(Statements):
         if persona is not None:
             opened.persona(persona)
         return opened
+
+    def _parent_for(self, kind: Any) -> Activity:
+        """Return what a new activity is opened in: the innermost open section, but no epoch within an epoch."""
+        node: Activity = self
+        while True:
+            inner = next((one for one in reversed(node._open) if isinstance(one, Section)), None)
+            if inner is None or (kind is not None and inner.kind == str(kind)):
+                return node
+            node = inner
 
     def _open_one(
         self,
