@@ -116,7 +116,9 @@ def test_every_named_query_is_documented_and_runs_as_it_is(engine: Engine, name:
     assert query.question
     assert query.then
     assert query.text.startswith("# title: ")
-    assert engine.select(query.text)
+    rows = engine.select(query.text)
+    # The jobs tell nothing of single ranks.
+    assert bool(rows) == (name != "stragglers")
     for parameter in query.parameters.values():
         assert parameter.comment
         if parameter.variable:
@@ -143,7 +145,7 @@ def test_every_literal_of_a_named_query_is_a_term_of_the_conversion(engine: Engi
 
     known = {f"provml:{name}" for name in provml_terms()} | {one.iri for one in RELATIONS}
     texts = [query.text for query in catalog().values()]
-    texts += [part(name) for name in ("steps", "things", "facts", "people", "measures")]
+    texts += [part(name) for name in ("steps", "things", "facts", "people", "measures", "code")]
     assert NAMESPACES["provml"] in texts[0]
     # Summaries of samples by section are made for the query only.
     helpers = {"provml:mean"}

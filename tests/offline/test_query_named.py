@@ -9,7 +9,7 @@ import pytest
 
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import UsageError
-from provml_tools.query import Answer, Engine, ask
+from provml_tools.query import Answer, Engine, ask, catalog
 from tests.offline import query_fixtures as fixtures
 from tests.offline.query_fixtures import DAY, MONDAY, Builder
 
@@ -433,12 +433,125 @@ class TestTrainingProgress:
         assert cells(found, "loss mean", "loss last", "samples") == [(2.0, 3.0, 3)]
 
 
+class TestWho:
+    def test_the_persons_of_all_jobs_that_a_model_went_through(self) -> None:
+        found = answer(fixtures.jobs(), "who", model="unet-0.npz")
+        assert cells(found, "did", "person", "role", "job", "activity") == [
+            ("curated", "ada", "researcher", "curate-scans", "clean"),
+            ("prepared", "ben", "researcher", "make-tiles", "split"),
+            ("trained", "cleo", "researcher", "facies-unet", "trial-0"),
+            ("evaluated", "cleo", "researcher", "facies-unet", "evaluation"),
+        ]
+
+    def test_who_tried_it_in_another_job_is_found_through_its_bytes(self) -> None:
+        other = Builder("bench", "learning", MONDAY + 5 * DAY, who="dora")
+        evaluation = other.activity("EvaluationExecution", "bench", 1, 9)
+        other.use(evaluation, other.data("Model", "/copied.npz", "model 1"), 2)
+        found = answer([*fixtures.jobs(), other.graph()], "who", model="unet-1.npz")
+        assert cells(found, "did", "person")[-1] == ("evaluated", "dora")
+
+    def test_the_person_of_an_activity_hides_that_of_its_job(self) -> None:
+        job = Builder("pair", "learning", MONDAY, who="ada")
+        training = job.activity("TrainingExecution", "t", 1, 9)
+        job.link("wasAssociatedWith", training, job.named("Persona", "eve", identifier="eve"), role="guest")
+        job.generate(job.data("Model", "/m", "m"), training, 5)
+        assert cells(answer([job.graph()], "who"), "did", "person", "role") == [("trained", "eve", "guest")]
+
+
+class TestReproduce:
+    def test_what_ran_and_was_set_in_each_job_in_order_of_time(self) -> None:
+        job = Builder("last", "learning", MONDAY + 9 * DAY)
+        for name, value in (("command.line", "python t.py"), ("code.commit", "abc"), ("host.name", "node1")):
+            fact = job.add("AttributeValue", label=name, value=value, value_type="text")
+            job.link("hasAttribute", job.run, fact)
+        code = job.named("Implementation", "t.py", version="abc")
+        job.link("requires", code, job.named("Software", "numpy", version="2.0"))
+        training = job.activity("TrainingExecution", "t", 1, 9)
+        job.use(training, job.data("LearningDataset", "/prepared/tiles.h5", "tiles"), 2)
+        job.param(training, "lr", 0.5)
+        job.param(job.run, "seed", 3)
+        job.generate(job.data("Model", "/m.bin", "m"), training, 8)
+        found = answer([*fixtures.jobs(), job.graph()], "reproduce", model="m.bin")
+        assert list(dict.fromkeys(row["job"] for row in found.rows)) == ["curate-scans", "make-tiles", "last"]
+        tiles, model = (f"sha256:{text.encode().hex().ljust(64, '0')}" for text in ("tiles", "m"))
+        assert cells(found, "what", "of", "name", "value")[-8:] == [
+            ("code", "job", "code.commit", "abc"),
+            ("command", "job", "command.line", "python t.py"),
+            ("code", "job", "t.py", "abc"),
+            ("package", "job", "numpy", "2.0"),
+            ("parameter", "last", "seed", 3),
+            ("parameter", "t", "lr", 0.5),
+            ("input", "learning dataset", "tiles.h5", tiles),
+            ("output", "model", "m.bin", model),
+        ]
+        # What is set alike on many files is one line.
+        assert [row["value"] for row in found.rows if row["name"] == "threshold"] == [0.5]
+
+
+class TestCheckpointOrigin:
+    def test_the_epoch_and_step_and_what_was_measured_then(self) -> None:
+        job = Builder("steps", "learning", MONDAY)
+        training = job.activity("TrainingExecution", "t", 0, 100)
+        for number in range(2):
+            epoch = job.section(training, number, 40 * number + 1, 40 * number + 39)
+            job.measure(epoch, "loss", 1.0 - 0.5 * number, 40 * number + 10)
+            checkpoint = job.data("Model", f"/checkpoint-{number}", f"model {number}", step=10 * (number + 1))
+            job.generate(checkpoint, epoch, 40 * number + 20)
+            validation = job.activity("ValidationExecution", "v", 40 * number + 21, 40 * number + 30, within=epoch)
+            job.use(validation, checkpoint, 40 * number + 22)
+            job.measure(validation, "accuracy", 0.5 + 0.25 * number, 40 * number + 25)
+        later = job.activity("EvaluationExecution", "e", 200, 300)
+        job.measure(later, "accuracy", 0.1, 250, model=job.known_data("/checkpoint-1"))
+        # A copy in another job is the same checkpoint.
+        other = Builder("other", "learning", MONDAY + DAY)
+        evaluation = other.activity("EvaluationExecution", "e", 1, 2)
+        other.use(evaluation, other.data("Model", "/best.bin", "model 1"), 1)
+        graphs = [job.graph(), other.graph()]
+
+        columns = ("model", "training", "section", "step", "loss", "accuracy")
+        first = ("checkpoint-0", "t", "epoch 0", 10, 1.0, 0.5)
+        second = ("checkpoint-1", "t", "epoch 1", 20, 0.5, 0.75)
+        assert cells(answer(graphs, "checkpoint-origin"), *columns) == [first, second]
+        assert cells(answer(graphs, "checkpoint-origin", model="best.bin"), *columns) == [second]
+
+
+class TestStragglers:
+    def job(self, slow: Sequence[float]) -> Graph:
+        """Return a training of four ranks, rank 2 of which takes so many seconds in each epoch; the others take 10."""
+        job = Builder("ranks", "learning", MONDAY)
+        training = job.activity("TrainingExecution", "t", 0, 1000)
+        for number, seconds in enumerate(slow):
+            epoch = job.section(training, number, 100 * number, 100 * number + 90)
+            for rank in range(4):
+                part = job.add(
+                    "RankExecution", label=f"rank {rank}", rank=rank, start_ns=job.at(100 * number),
+                    outcome="completed", end_ns=job.at(100 * number + (seconds if rank == 2 else 10)),
+                )  # fmt: skip
+                job.link("isPartOf", part, epoch)
+        return job.graph()
+
+    def test_mean_median_and_slowest_rank_of_each_epoch(self) -> None:
+        found = answer([self.job([20, 10, 30, 50])], "stragglers")
+        columns = ("section", "ranks", "mean s", "median s", "slowest s", "slowest rank", "slowest / median")
+        assert cells(found, *columns) == [
+            ("epoch 0", 4, 12.5, 10.0, 20.0, 2, 2.0),
+            ("epoch 1", 4, 10.0, 10.0, 10.0, 0, 1.0),
+            ("epoch 2", 4, 15.0, 10.0, 30.0, 2, 3.0),
+            ("epoch 3", 4, 20.0, 10.0, 50.0, 2, 5.0),
+        ]
+        assert found.notes == ["rank 2 is persistently slow: the slowest in 3 of 4 sections of t"]
+
+    def test_a_rank_that_is_slow_now_and_then_is_not_named(self) -> None:
+        found = answer([self.job([20, 10, 10, 20])], "stragglers")
+        assert found.notes == ["no rank is persistently slow"]
+
+
 def test_questions_to_nothing_are_answered_with_nothing() -> None:
-    for name in ("compare-trainings", "model-lineage", "data-impact", "best-model-data", "training-progress"):
+    for name in catalog():
         assert answer([], name).rows == []
 
 
 def test_the_same_files_in_another_order_give_the_same_answer() -> None:
     jobs = fixtures.jobs()
-    for name in ("compare-trainings", "model-lineage", "data-impact", "best-model-data", "training-progress"):
+    for name in catalog():
         assert answer(jobs, name).rows == answer(jobs[::-1], name).rows

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from provml_tools.query import lineage, models, progress, trainings
+from provml_tools.query import about, lineage, models, progress, stragglers, trainings
 from provml_tools.query.answer import Answer, Options
 from provml_tools.query.engine import Engine
 from provml_tools.query.named import NamedQuery, catalog, find
@@ -27,6 +27,10 @@ _THEN: dict[str, Callable[[Engine, NamedQuery, Options], Answer]] = {
     "lineage": lineage.model_lineage,
     "impact": lineage.data_impact,
     "progress": progress.progress,
+    "who": about.who,
+    "reproduce": about.reproduce,
+    "checkpoints": about.checkpoints,
+    "stragglers": stragglers.stragglers,
 }
 
 

@@ -60,14 +60,6 @@ class Measures:
             else:
                 self._of_model[one.model].append(one)
 
-    def on(self, model: str) -> dict[str, Measured]:
-        """Return the latest value of each measure that was taken on the bytes of a model, wherever that was."""
-        found: dict[str, Measured] = {}
-        for one in self._all_on(model):
-            if _is_later(one, found.get(one.what)):
-                found[one.what] = one
-        return found
-
     def _all_on(self, model: str) -> list[Measured]:
         return [one for version in self._known.same_bytes(model) for one in self._of_model.get(version, ())]
 
@@ -105,6 +97,10 @@ class Measures:
                 found.append(one)
                 stack.extend(self._known.parts(one))
         return found
+
+    def tried(self, model: str) -> list[str]:
+        """Return the activities that measured a model, this version of it."""
+        return [one.activity for one in self._of_model.get(model, ())]
 
     def by_source(self, model: str) -> dict[str, dict[str, Measured]]:
         """Return the latest of each measure of a model, apart for validations, evaluations and where it was made."""

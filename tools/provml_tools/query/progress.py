@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from provml_tools.query.answer import Answer, Options, when
@@ -39,7 +40,7 @@ def progress(engine: Engine, query: NamedQuery, options: Options) -> Answer:
             line: dict[str, Any] = {
                 "training": training["name"],
                 "experiment": training["run"],
-                "section": "" if node == iri else _path(node, sections),
+                "section": "" if node == iri else section_path(node, sections),
                 "outcome": row["outcome"],
                 "ranks": row["ranks"],
                 "started": when(row["started"]),
@@ -86,7 +87,7 @@ def _measured(rows: list[Row], sections: dict[str, Row]) -> dict[str, dict[str, 
     return found
 
 
-def _above(section: str, sections: dict[str, Row]) -> list[str]:
+def _above(section: str, sections: Mapping[str, Row]) -> list[str]:
     """Return a section and the sections around it, innermost first."""
     found: list[str] = []
     while section in sections and section not in found:
@@ -95,7 +96,7 @@ def _above(section: str, sections: dict[str, Row]) -> list[str]:
     return found
 
 
-def _path(section: str, sections: dict[str, Row]) -> str:
+def section_path(section: str, sections: Mapping[str, Row]) -> str:
     """Return the name of a section with those around it: ``fold 1 / epoch 3``."""
     names = []
     for one in reversed(_above(section, sections)):

@@ -52,6 +52,7 @@ class Thing:
     section_kind: str = ""
     section_index: int | None = None
     step: int | None = None
+    phase: str = ""
     facts: dict[str, dict[str, Value]] = field(default_factory=dict)
     """Parameters, attributes and characteristics, by those words."""
 
@@ -384,6 +385,7 @@ def _things(engine: Engine) -> dict[str, Thing]:
             section_kind=_text(row["sectionKind"]),
             section_index=_number(row["sectionIndex"]),
             step=_number(row["step"]),
+            phase=_text(row["phase"]),
         )
     return found
 
