@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -36,6 +37,11 @@ def journal_folders(output: Path, meta: Mapping[str, Any]) -> list[Path]:
     chosen = str(meta.get("journal_folder") or "")
     run = str(meta["run"])
     return [hidden_of(output), *([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
+
+
+def is_closed(output: Path) -> bool:
+    """Tell whether nobody can be writing an output, because its closed file is there and no log: a job has one."""
+    return output.exists() and not os.path.lexists(partial_of(output))
 
 
 _UNFINISHED = re.compile(r"\.[0-9a-f]{12}")

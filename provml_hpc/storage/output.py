@@ -14,12 +14,13 @@ from provml_hpc.journal import safe_folder
 from provml_hpc.records import Source
 from provml_hpc.storage import closing
 from provml_hpc.storage.abandon import turn_away
-from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders, remove_unfinished
+from provml_hpc.storage.leftovers import Leftovers, find_segments, is_closed, journal_folders, remove_unfinished
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Ownership, recovering
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.reopened import half_reopened, reopen
+from provml_hpc.storage.tables import read_attributes
 
 logger = logging.getLogger("provml_hpc")
 
@@ -44,6 +45,14 @@ def _names(path: Path, if_exists: str) -> Iterator[Path]:
         )
     else:
         yield path
+
+
+def _run_of(path: Path) -> str:
+    """Return the run that an output is of, going by its log or its closed file."""
+    if not partial_of(path).exists():
+        return str(read_attributes(path)["run"])
+    with LogReader(partial_of(path)) as log:
+        return str(log.meta["run"])
 
 
 class Output:
@@ -93,39 +102,43 @@ class Output:
     @classmethod
     def _resume(cls, path: Path, meta: dict[str, Any]) -> Output:
         """Go on with the run that a dead job left: bring its journals into its log, then begin the next attempt."""
-        with recovering(path):
+        with recovering(path, force=is_closed(path)):
             remove_unfinished(path)
             if half_reopened(path):
                 closing.remove_log(path)
-            if not partial_of(path).exists():
-                reopen(path)
-            with LogReader(partial_of(path)) as old:
-                segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]))
-                left = Leftovers(old, segments)
-                further = list(left.further())
-                kept = dict(old.meta)
-            for trouble in troubles:
-                logger.warning("resume: %s", trouble)
-            log = LogWriter.reopen(partial_of(path))
+            closed = not partial_of(path).exists()
+            # From here on the lock and the heartbeat speak for us, also after the recovery that this begins with.
+            ownership = Ownership.take(path, _run_of(path), recovering=True)
             try:
-                for source, first, last, frames in further:
-                    log.append(source, frames, first, last)
-                # The commit says which attempt begins, so that its number is never given again, even if it leaves
-                # nothing here but journals on other nodes.
-                sources = [source[0] for source in left.sources()]
-                attempt = 1 + max([1, *sources, *map(int, old.commits["flags"])])
-                log.commit(time_ns(), flags=attempt)
+                if closed:
+                    reopen(path)
+                return cls._go_on(path, meta, ownership)
             except BaseException:
-                log.close()
+                ownership.release()
                 raise
-            for segment in segments:
-                segment.path.unlink(missing_ok=True)
-        return cls(
-            path,
-            {**meta, **kept, "attempt": attempt, "size": meta["size"]},
-            log,
-            Ownership.take(path, str(kept["run"])),
-        )
+
+    @classmethod
+    def _go_on(cls, path: Path, meta: dict[str, Any], ownership: Ownership) -> Output:
+        with LogReader(partial_of(path)) as old:
+            segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]))
+            left = Leftovers(old, segments)
+            # The commit says which attempt begins, so that its number is never given again, even if it leaves nothing
+            # here but journals on other nodes.
+            attempt = 1 + max([1, *(source[0] for source in left.sources()), *map(int, old.commits["flags"])])
+            kept = dict(old.meta)
+        for trouble in troubles:
+            logger.warning("resume: %s", trouble)
+        log = LogWriter.reopen(partial_of(path))
+        try:
+            for source, first, last, frames in left.further():
+                log.append(source, frames, first, last)
+            log.commit(time_ns(), flags=attempt)
+        except BaseException:
+            log.close()
+            raise
+        for segment in segments:
+            segment.path.unlink(missing_ok=True)
+        return cls(path, {**meta, **kept, "attempt": attempt, "size": meta["size"]}, log, ownership)
 
     def append(self, source: Source, data: memoryview, first: int, last: int) -> None:
         """Append frames; they count from the next commit on."""

@@ -109,7 +109,7 @@ class Ownership:
         self._pid = os.getpid()
 
     @classmethod
-    def take(cls, output: str | os.PathLike[str], run: str) -> Ownership:
+    def take(cls, output: str | os.PathLike[str], run: str, *, recovering: bool = False) -> Ownership:
         """Become the owner of an output, until :meth:`release` or the end of the process.
 
         Parameters
@@ -118,6 +118,8 @@ class Ownership:
             The output, ``NAME.h5``.
         run
             The uuid of the run.
+        recovering
+            Whether it is this process that is recovering it.
 
         Raises
         ------
@@ -132,7 +134,7 @@ class Ownership:
         try:
             # After our own lock is taken: a recovery looks at the two in the other order, so that one of us sees the
             # other.
-            if _probe(folder / RECOVERY) == "held":
+            if not recovering and _probe(folder / RECOVERY) == "held":
                 raise FileBusyError(f"{path} is being recovered: wait until that ends")
             owner = cls(path, run, lock)
             if not owner.beat():

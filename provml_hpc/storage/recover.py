@@ -16,7 +16,14 @@ from provml_hpc.journal import DeadSegment
 from provml_hpc.records import Source
 from provml_hpc.storage import closing
 from provml_hpc.storage.kept import last_sequences
-from provml_hpc.storage.leftovers import Found, Leftovers, find_segments, journal_folders, remove_unfinished
+from provml_hpc.storage.leftovers import (
+    Found,
+    Leftovers,
+    find_segments,
+    is_closed,
+    journal_folders,
+    remove_unfinished,
+)
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, output_of, partial_of
@@ -80,13 +87,13 @@ def recover(
         if output.exists():
             told = _told(output)
             if hidden_of(output).is_dir() and not dry_run:
-                with contextlib.suppress(FileBusyError, StorageError), recovering(output):
+                with contextlib.suppress(FileBusyError, StorageError), recovering(output, force=True):
                     remove_unfinished(output)  # and on leaving, the lock and the folder
             return Recovery(output, *told, done=False)
         raise FileMissingError(
             f"{output}: there is neither this file, nor {partial_of(output).name}, nor journals; check the name"
         )
-    with recovering(output, force=force), contextlib.ExitStack() as stack:
+    with recovering(output, force=force or is_closed(output)), contextlib.ExitStack() as stack:
         if half_reopened(output):
             if dry_run:
                 return Recovery(output, *_told(output), done=False)
@@ -99,7 +106,7 @@ def recover(
             # Journals that were not there when it was closed, from other nodes for example.
             reopen(output)
             log = stack.enter_context(LogReader(partial_of(output)))
-            left = Leftovers(log, segments)
+            meta, left = dict(log.meta), Leftovers(log, segments)
         result = Recovery(output, str(meta["run"]), "", list(left.found.values()), troubles)
         if whole:
             result.status = _told(output)[1]
@@ -131,13 +138,15 @@ def _has_journals(folders: list[Path]) -> bool:
 def _gather(
     output: Path, log: LogReader | None, folders: list[Path]
 ) -> tuple[dict[str, Any], list[DeadSegment], list[str]]:
-    run = None
+    meta: dict[str, Any] | None = None
     if log is not None:
-        run = str(log.meta["run"])
-        folders = [*folders, *journal_folders(output, log.meta)]
-    segments, troubles = find_segments(folders, run)
-    if log is not None:
-        return dict(log.meta), segments, troubles
+        meta = dict(log.meta)
+        folders = [*folders, *journal_folders(output, meta)]
+    elif output.exists():
+        meta = {"run": _told(output)[0]}
+    segments, troubles = find_segments(folders, None if meta is None else str(meta["run"]))
+    if meta is not None:
+        return meta, segments, troubles
     runs = {str(segment.description.get("run")) for segment in segments}
     if len(runs) != 1 or "None" in runs:
         raise FormatError(

@@ -1,4 +1,4 @@
-"""A short campaign: jobs killed at every phase, and now and then the recovery too. The long one: ``make faults N=500``."""
+"""A short campaign: jobs killed at every phase, and now and then the recovery too. ``make faults`` is the long one."""
 
 from __future__ import annotations
 
@@ -49,9 +49,8 @@ def test_a_recovery_may_be_killed_and_done_again(phase: str, tmp_path: Path) -> 
     output, told = tmp_path / "job.h5", tmp_path / "told"
     told.mkdir()
     plan = killing.Plan("after commit", "provml_hpc.transport.mpi:Parallel.settle", 3, True, 0)
-    died = launch.mpi_run(
-        campaign.VICTIM, plans.RANKS, [output, told], cwd=tmp_path, env={killing.VARIABLE: plan.text()}
-    )
+    env = {killing.VARIABLE: plan.text()}
+    died = launch.mpi_run(campaign.VICTIM, plans.RANKS, [output, told], cwd=tmp_path, env=env)
     assert died.returncode != 0
     guarantee.wait_until_free(output)
     for target, most in plans.RECOVERY[phase]:

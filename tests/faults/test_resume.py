@@ -79,31 +79,32 @@ def test_resume_after_a_recovery(job: Job, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "after"),
+    ("target", "after", "following"),
     [
-        ("provml_hpc.storage.output:reopen", True),
-        ("provml_hpc.storage.reopened:LogWriter.create", True),
-        ("provml_hpc.storage.log:LogWriter.append", False),
-        ("provml_hpc.storage.log:LogWriter._write_commit", False),
-        ("provml_hpc.storage.output:LogWriter.reopen", False),
-        ("provml_hpc.storage.log:LogWriter._copy", True),
-        ("provml_hpc.storage.output:Output._resume", True),
+        ("provml_hpc.storage.output:reopen", True, 2),
+        ("provml_hpc.storage.reopened:LogWriter.create", True, 2),
+        ("provml_hpc.storage.log:LogWriter.append", False, 2),
+        ("provml_hpc.storage.log:LogWriter._write_commit", False, 2),
+        ("provml_hpc.storage.output:LogWriter.reopen", False, 2),
+        ("provml_hpc.storage.log:LogWriter._copy", True, 2),
+        ("provml_hpc.storage.output:Output._resume", True, 3),
     ],
 )
 def test_a_resume_that_is_killed_loses_nothing_of_the_closed_file(
-    target: str, after: bool, job: Job, tmp_path: Path
+    target: str, after: bool, following: int, job: Job, tmp_path: Path
 ) -> None:
+    """`following` is the attempt that comes next: the number of one that had begun is not given again."""
     job(1)
     job(2, killing.Plan("resume", target, 1, after, 0))
     shutil.copytree(tmp_path, tmp_path.with_name(tmp_path.name + "-copy"))
     other = tmp_path.with_name(tmp_path.name + "-copy")
     assert recover(other / "job.h5", force=True).status in ("finished", "recovered")
     guarantee.check_content(guarantee.in_closed(other / "job.h5"), other / "told", [(1, 0), (1, 1)], flushed=False)
-    job(2)
+    job(following)
     found = guarantee.in_closed(tmp_path / "job.h5")
-    guarantee.check_content(found, tmp_path / "told", [(1, 0), (1, 1)], flushed=False)
-    latest = max(attempt for attempt, _ in found[0])
-    assert latest >= 2, "the second attempt is not in the file"
+    everything = [(attempt, rank) for attempt in (1, following) for rank in range(RANKS)]
+    guarantee.check_content(found, tmp_path / "told", everything, flushed=False)
+    assert set(found[0]) == set(everything)
 
 
 def test_journals_that_come_after_the_recovery_are_merged(job: Job, tmp_path: Path) -> None:
@@ -147,6 +148,8 @@ def test_resuming_what_is_not_a_run_says_so(tmp_path: Path) -> None:
     assert output.read_bytes() == b"something else"
     partial_of(output).write_bytes(b"something else")
     output.unlink()
+    with pytest.raises(FileBusyError, match="may belong to a job that lives"):
+        provml.init("other", phase="learning", output=output, if_exists="resume")
     with pytest.raises(FormatError):
-        provml.init("other", phase="learning", output=output, if_exists="resume", strict=True)
+        recover(output, force=True)
     assert partial_of(output).read_bytes() == b"something else"
