@@ -33,6 +33,7 @@ class File:
                 for table in graph.samples
             }
             self.tables_in_order = [(table, table.read(0, table.count)) for table in graph.samples]
+            self.commits = file.commits()
             self.faults = faults(graph)
 
     def all(self, cls: str, **fields: Any) -> list[Row]:
