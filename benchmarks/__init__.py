@@ -1,0 +1,1 @@
+"""What the capture costs: measured, beside its floors and its peers. See ``docs/benchmarks.md``."""
