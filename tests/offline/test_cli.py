@@ -273,10 +273,10 @@ class TestQuery:
         assert call("query", *JOBS, "compare-trainings") == 0
         said = capsys.readouterr()
         assert said.out.splitlines() == [
-            "training  experiment   batch  layers    lr  loss  accuracy    f1",
-            "--------  -----------  -----  ------  ----  ----  --------  ----",
-            "trial-0   facies-unet     32       3   0.1   0.4      0.91  0.88",
-            "trial-1   facies-unet     32       4  0.01   0.8      0.75",
+            "training  experiment   batch  layers    lr  accuracy  loss    f1",
+            "--------  -----------  -----  ------  ----  --------  ----  ----",
+            "trial-0   facies-unet     32       3   0.1      0.91   0.4  0.88",
+            "trial-1   facies-unet     32       4  0.01      0.75   0.8",
         ]
         assert said.err == "provml: best first by accuracy (higher is better); --measure takes another\n"
 

@@ -47,7 +47,7 @@ class TestCompareTrainings:
         assert answer(fixtures.jobs(), "compare-trainings", study="other").rows == []
 
     def test_an_unknown_measure_lists_those_there_are(self) -> None:
-        with pytest.raises(UsageError, match=r"'recall'.*loss.*accuracy"):
+        with pytest.raises(UsageError, match=r"'recall'.*accuracy, loss"):
             answer(fixtures.jobs(), "compare-trainings", measure="recall")
 
     def test_a_training_inside_a_training_has_measures_of_its_own(self) -> None:
@@ -70,6 +70,16 @@ class TestCompareTrainings:
         found = answer([job.graph()], "compare-trainings", measure="accuracy")
         # What validates decides.
         assert cells(found, "training", "accuracy", "validation accuracy") == [("t1", 0.7, 0.6), ("t0", 0.99, 0.5)]
+
+    def test_a_validation_counts_as_the_training_s_own_where_another_has_only_that(self) -> None:
+        job = Builder("mixed", "learning", MONDAY)
+        plain = job.activity("TrainingExecution", "plain", 0, 9)
+        job.measure(plain, "accuracy", 0.8, 5)
+        careful = job.activity("TrainingExecution", "careful", 10, 19)
+        job.measure(job.activity("ValidationExecution", "v", 11, 12, within=careful), "accuracy", 0.9, 11)
+        found = answer([job.graph()], "compare-trainings")
+        assert cells(found, "training", "accuracy") == [("careful", 0.9), ("plain", 0.8)]
+        assert "validation accuracy" not in found.columns
 
     def test_of_values_said_by_ranks_apart_the_training_takes_that_of_its_own(self) -> None:
         job = Builder("trials", "learning", MONDAY)

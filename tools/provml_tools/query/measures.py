@@ -59,12 +59,12 @@ def deciding(columns: dict[str, int], wanted: str | None) -> str | None:
         No such measure was taken.
     """
     if wanted is not None:
-        if wanted in columns and not any(name.endswith(f" {wanted}") for name in columns):
+        validated = f"validation {wanted}"
+        # Where all have it, a validation tells more of a model than its own training does.
+        if validated in columns and columns[validated] >= columns.get(wanted, 0):
+            return validated
+        if wanted in columns:
             return wanted
-        # A validation tells more of a model than its own training does.
-        for source in ("validation ", ""):
-            if source + wanted in columns:
-                return source + wanted
         for name in columns:
             if name.endswith(f" {wanted}"):
                 return name

@@ -60,7 +60,9 @@ class Thing:
     def details(self) -> dict[str, Value]:
         """All facts by name."""
         found: dict[str, Value] = {}
-        for kind in ("parameter", "characteristic", "attribute"):
+        # The facts of a run, from its host to its packages, are too many to be details of it.
+        is_run = vocabulary.allows(("WorkflowExecution",), self.cls)
+        for kind in ("parameter", "characteristic") if is_run else ("parameter", "characteristic", "attribute"):
             for name, value in self.facts.get(kind, {}).items():
                 found.setdefault(name, value)
         return found

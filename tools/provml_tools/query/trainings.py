@@ -15,7 +15,6 @@ from provml_tools.query.provenance import Provenance
 from provml_tools.query.ranks import overlap
 
 _NEAREST = ("hyperparameter", "inner hyperparameter", "model hyperparameter")
-_SOURCES = {"measure": "", "validation": "validation", "logged": "logged"}
 _ORDER = ("", "validation", "evaluation", "logged")
 
 
@@ -49,11 +48,21 @@ class Training:
             rank = (-_NEAREST.index(kind), time, int(overlap(self.ranks, str(row["by"] or ""))))
             if what not in self.hyperparameters or rank > self._rank_of[what]:
                 self.hyperparameters[what], self._rank_of[what] = value, rank
-        elif kind in _SOURCES:
-            key = (what, _SOURCES[kind])
-            step = row["step"] if isinstance(row["step"], int) else 0
-            if key not in self.measures or (time, step) >= self._time_of[key]:
-                self.measures[key], self._time_of[key] = value, (time, step)
+        else:
+            at = (time, row["step"] if isinstance(row["step"], int) else 0)
+            self._keep((what, kind), value, at)
+            if kind in ("measure", "validation"):
+                self._keep((what, ""), value, at)
+
+    def _keep(self, key: tuple[str, str], value: Any, at: tuple[int, int]) -> None:
+        if key not in self.measures or at >= self._time_of[key]:
+            self.measures[key], self._time_of[key] = value, at
+
+    def tidy(self, mixed: set[str]) -> None:
+        """Leave out what a measure was by source, but for validations where a training has values of its own too."""
+        for what, source in list(self.measures):
+            if source == "measure" or (source == "validation" and what not in mixed):
+                del self.measures[what, source]
 
 
 def gather(rows: Sequence[Row]) -> list[Training]:
@@ -63,6 +72,14 @@ def gather(rows: Sequence[Row]) -> list[Training]:
         one = found.get(str(row["training"]))
         if one is not None:
             one.take(row)
+    mixed = {
+        what
+        for one in found.values()
+        for what, source in one.measures
+        if source == "validation" and (what, "measure") in one.measures
+    }
+    for one in found.values():
+        one.tidy(mixed)
     return sorted(found.values(), key=lambda one: (one.started if isinstance(one.started, int) else 0, one.iri))
 
 
