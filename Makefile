@@ -55,6 +55,7 @@ lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports --no-logo
 	$(RUN) -m provml_tools.reference --check docs/vocabulary.md
+	$(RUN) -m provml_tools.ontology --check docs/ontology
 
 .PHONY: types
 types: $(VENV)/.dev ## mypy, strict
@@ -68,6 +69,7 @@ format: $(VENV)/.dev ## put the code in order
 .PHONY: docs
 docs: $(VENV)/.dev ## write the generated parts of docs/ anew
 	$(RUN) -m provml_tools.reference docs/vocabulary.md
+	$(RUN) -m provml_tools.ontology docs/ontology
 
 .PHONY: environments
 environments: ## both environments, side by side

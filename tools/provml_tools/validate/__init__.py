@@ -1,5 +1,4 @@
-"""Is a file what it says it is? The format, and W3C PROV-CONSTRAINTS.
-"""
+"""Is a file what it says it is? The format, and W3C PROV-CONSTRAINTS."""
 
 from __future__ import annotations
 
