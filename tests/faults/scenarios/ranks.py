@@ -1,0 +1,85 @@
+"""Ranks that are not alike: argument 1 says how, 2 is the output. They log `loss` as the check expects it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from mpi4py import MPI
+
+import provml_hpc as provml
+
+HOW, OUTPUT = sys.argv[1], Path(sys.argv[2])
+COMM = MPI.COMM_WORLD
+RANK, SIZE = COMM.Get_rank(), COMM.Get_size()
+
+
+def log(training: Any, first: int, count: int, rank: int = RANK) -> None:
+    """Log samples that are told apart by rank and step."""
+    for step in range(first, first + count):
+        training.log(step, loss=float(10**9 + rank * 10**6 + step))
+
+
+def begin(name: str = "job", comm: Any = COMM, **more: Any) -> Any:
+    """Open a run."""
+    return provml.init(name, phase="learning", output=OUTPUT.with_name(f"{name}.h5"), comm=comm, **more)
+
+
+if HOW == "uneven":
+    with begin(buffer="64 KiB") as run:
+        if RANK:
+            with run.training() as training:
+                for part in range(5 if RANK == SIZE - 1 else 1):
+                    log(training, part * 1000, 1000 if RANK == SIZE - 1 else 10)
+                    run.flush()
+elif HOW == "late":
+    with begin() as run:
+        if RANK == SIZE - 1:
+            with run.training() as training:
+                log(training, 0, 100)
+        else:
+            for _ in range(4):
+                run.flush()
+elif HOW == "parts":
+    part = COMM.Split(RANK % 2, RANK)
+    with begin(f"part-{RANK % 2}", part) as run, run.training() as training:
+        log(training, 0, 50, part.Get_rank())
+        run.flush()
+        log(training, 50, 50, part.Get_rank())
+    part.Free()
+elif HOW == "self":
+    with begin(f"self-{RANK}", MPI.COMM_SELF) as run, run.training() as training:
+        log(training, 0, 50, 0)
+        if RANK == 0:
+            run.flush()
+elif HOW == "one-after-another":
+    for number in range(3):
+        with begin(f"run-{number}") as run, run.training() as training:
+            log(training, 0, 20 * (number + 1))
+elif HOW == "two-at-once":
+    first, second = begin("first"), begin("second")
+    with first, second, first.training() as one, second.training() as two:
+        for part in range(3):
+            log(one, part * 10, 10)
+            log(two, part * 20, 20)
+            second.flush()
+            first.flush()
+elif HOW == "stop":
+    import os
+    import signal
+
+    heard = []
+    signal.signal(signal.SIGUSR2, lambda *_: heard.append(1))
+    own = signal.getsignal(signal.SIGUSR2)
+    with begin(stop_signals=["SIGUSR2"]) as run, run.training() as training:
+        assert signal.getsignal(signal.SIGUSR2) is not own
+        run.flush()
+        assert not run.stop_requested
+        if RANK == SIZE - 1:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        log(training, 0, 10)
+        run.flush()
+        assert run.stop_requested
+    assert signal.getsignal(signal.SIGUSR2) is own
+    assert heard == ([1] if RANK == SIZE - 1 else [])
