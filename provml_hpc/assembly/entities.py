@@ -48,6 +48,7 @@ class Entities:
         self._looks: dict[str, list[Look]] = defaultdict(list)
         self._unsettled: dict[str, list[Look]] = defaultdict(list)
         self._by_look, self._by_path = Register(), Register()
+        self._users: dict[tuple[records.Source, int], list[int]] = defaultdict(list)
         self._holding: dict[tuple[str, str], str] = {}
         settled: dict[tuple[records.Source, int], records.Settled] = {}
         said: list[_Said] = []
@@ -61,6 +62,8 @@ class Entities:
                         self._members[Look(record.path, record.inode, 0, record.modified_ns)][record] = None
                     case records.Settled():
                         settled[lane0, record.entity] = record
+                    case records.Used():
+                        self._users[lane0, record.entity].append(record.activity)
                     case records.Declared():
                         look = Look(record.path, record.inode, record.size, record.modified_ns)
                         said.append(_Said(stream.source, sequence, at, record, look, _family(record)))
@@ -73,8 +76,11 @@ class Entities:
         self._contents()
 
     def _reader(self, said: _Said) -> Reader:
-        activity = self.activities.part(said.source, said.record.activity).uuid
-        return Reader(said.source, said.at, self.activities.end_of.get(activity))
+        """Return who reads, with the earliest end of the activities that name this handle."""
+        activities = self._users.get((said.source, said.sequence)) or [said.record.activity]
+        ends = [self.activities.end_of.get(self.activities.part(said.source, one).uuid) for one in activities]
+        known = [end for end in ends if end is not None]
+        return Reader(said.source, said.at, min(known) if known else None)
 
     def _generated(self, said: _Said, settled: records.Settled | None, times: dict[tuple[Any, ...], int]) -> None:
         source, sequence, at, record, look, family = said

@@ -15,6 +15,8 @@ Words = np.ndarray[Any, np.dtype[np.uint64]]
 Values = np.ndarray[Any, np.dtype[np.float64]]
 
 _CHUNK = 8192
+_NEVER = 2**62
+"""No clock counts to this many nanoseconds: 146 years."""
 _RUN, _MOST = 64, 1 << 16
 _SAMPLE_WORDS = records.SAMPLE_HEAD.size // 8
 _LOW = np.uint64(0xFFFFFFFF)
@@ -128,6 +130,10 @@ def samples(rows: Words) -> Samples:
     return Samples(signed[:, 2], signed[:, 3], signed[:, 4], rows[:, _SAMPLE_WORDS:].view(np.float64))
 
 
+def _sane(start: records.Started) -> bool:
+    return 0 < start.size < 2**32 and abs(start.clock_to_wall_ns) < _NEVER
+
+
 class Summary(NamedTuple):
     """The samples of one layout summed up; the arrays have one item a measure."""
 
@@ -194,8 +200,11 @@ def read(frames: FrameSource, source: Source, clock_to_wall_ns: int = 0) -> Stre
                 continue
             if frame is None:
                 continue
-            if isinstance(frame.record, records.Started) and not start.size:
+            if isinstance(frame.record, records.Started) and not start.size and _sane(frame.record):
                 start = frame.record
+            if abs(frame.clock_ns) >= _NEVER:
+                damaged += 1
+                continue
             entries.append((frame.sequence, frame.clock_ns, frame.record))
             first = frame.clock_ns if first is None else first
             last = max(last, frame.clock_ns)

@@ -321,18 +321,9 @@ class Statements:
     def _code(self) -> None:
         """Say which code ran in each attempt, which packages it needed, and which knobs it has."""
         for attempt, facts in sorted(self.facts.items()):
-            script = facts.get("command.script", "").rpartition("/")[2]
-            if not script:
+            code = self._implementation(attempt, facts)
+            if code is None:
                 continue
-            version = facts.get("code.commit", "")
-            if not version or facts.get("code.dirty") != "false" or facts.get("code.script_tracked") == "false":
-                version = f"{version}+sha256:{facts.get('command.script_sha256', 'unknown')}".lstrip("+")
-            code = self.build.node(
-                "Implementation",
-                identity.named(self.run.authority, "Implementation", script, version),
-                label=script,
-                version=version,
-            )
             for name, number in self.packages[attempt].items():
                 package = identity.named("python", "Software", name, number)
                 self.build.node("Software", package, label=name, version=number)
@@ -345,3 +336,18 @@ class Statements:
             for cls in ("LearningHyperparameter", "ModelHyperparameter"):
                 for knob in self.build.uuids(cls):
                     self.build.relate("hasHyperParameter", code, knob)
+
+    def _implementation(self, attempt: int, facts: dict[str, str]) -> str | None:
+        """Return the code of an attempt; None before it is known, since its version is what it is known by."""
+        script = facts.get("command.script", "").rpartition("/")[2]
+        if not script or not facts.keys() & {"code.dirty", "code.reason"}:
+            return None
+        version, digest = facts.get("code.commit", ""), facts.get("command.script_sha256", "")
+        clean = version and facts.get("code.dirty") == "false" and facts.get("code.script_tracked") != "false"
+        if not clean:
+            version = f"{version}+sha256:{digest}".lstrip("+") if digest else ""
+        if version:
+            uuid = identity.named(self.run.authority, "Implementation", script, version)
+        else:  # nobody can tell whether another run's is the same
+            uuid = identity.local(self.run.uuid, "implementation", attempt)
+        return self.build.node("Implementation", uuid, label=script, version=version)

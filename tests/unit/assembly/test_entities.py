@@ -235,6 +235,18 @@ def test_a_path_named_before_the_other_rank_saved_it_means_it_where_times_allow(
     assert missing["digest_state"] == "missing", "what ended before cannot have read it"
 
 
+def test_a_handle_means_nothing_that_was_made_after_what_used_it_had_ended() -> None:
+    frames = FakeFrames(2)
+    first, second = frames.ranks()
+    named = second.declare("", "/m/net.npz")
+    early = second.open(STEP, "early", own=True)
+    second(records.Used(early, named, ""))
+    second.close(early)
+    first.settle(first.make("Model", "/m/net.npz"), (5, 10, frames.second))
+    view = frames.view()
+    assert [view.class_of[row["id"]] for _, row in view.ends("used")] == ["LearningDataset"]
+
+
 def test_a_rank_never_reads_what_it_makes_later() -> None:
     frames = FakeFrames()
     rank = frames.rank()

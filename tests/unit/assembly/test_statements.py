@@ -187,6 +187,20 @@ def test_code_that_no_commit_tells_is_known_by_its_script_too(dirty: str, tracke
     assert frames.view().one("Implementation")["version"] == "c1+sha256:ab"
 
 
+def test_code_outside_of_a_repository_is_known_by_its_script_alone() -> None:
+    frames = FakeFrames()
+    rank = frames.rank()
+    rank(records.Fact("run", "command.script", "text", "/home/u/train.py"))
+    assert frames.view().all("Implementation") == [], "its version is not known yet"
+    rank(records.Fact("run", "code.reason", "text", "no repository"))
+    unknown = frames.view().one("Implementation")
+    assert unknown["version"] == ""
+    rank(records.Fact("run", "command.script_sha256", "text", "ab"))
+    known = frames.view().one("Implementation")
+    assert known["version"] == "sha256:ab"
+    assert known["uuid"] != unknown["uuid"]
+
+
 def test_losses_are_listed_with_their_activity() -> None:
     frames = FakeFrames()
     rank = frames.rank()
