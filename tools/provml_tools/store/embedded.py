@@ -180,11 +180,14 @@ class RunStore:
             through = ox.Store()
             through.bulk_extend(held)
             new.append(np.fromiter((hash(quad) for quad in through), np.int64))
-        wanted = np.unique(np.concatenate(new))
+        wanted = np.sort(np.concatenate(new))
         stale: list[Any] = []
         quads = self.store.quads_for_pattern(None, None, None, named)
         while held := list(islice(quads, _CHUNK)):
-            is_new = np.isin(np.fromiter((hash(quad) for quad in held), np.int64, len(held)), wanted)
+            found = np.fromiter((hash(quad) for quad in held), np.int64, len(held))
+            # `wanted` may be empty, and then all is stale.
+            places = np.minimum(np.searchsorted(wanted, found), max(len(wanted) - 1, 0))
+            is_new = wanted[places] == found if len(wanted) else np.zeros(len(held), bool)
             stale += [held[at] for at in np.flatnonzero(~is_new)]
         default = ox.DefaultGraph()
         for quad in stale:

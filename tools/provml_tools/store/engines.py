@@ -174,6 +174,9 @@ class EndpointEngine(_Stored):
         found = self._endpoint.select(whole, graphs)
         if isinstance(found, self._oxigraph.QueryBoolean):
             return bool(found)
+        if isinstance(form, self._oxigraph.QueryBoolean):
+            # Virtuoso answers with a table of one number, or of none.
+            return any(term.value in ("1", "true") for solution in found for term in solution if term is not None)
         return [variable.value for variable in found.variables], self._rows(found)
 
     def _value(self, term: Any) -> Value:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import html
 import ipaddress
 import netrc
 import os
+import re
 import ssl
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -25,6 +28,7 @@ TIMEOUT = 600.0
 """Seconds without a byte after which a server counts as gone: large graphs take their time."""
 
 _BRIEF = 400
+_AGENT = f"provml/{__version__}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,6 @@ class Client:
         self._credentials = Credentials.find(host)
         self._safe = parts.scheme == "https" or _is_here(host)
         self._timeout = timeout
-        self._digest = False
         self._opener = urllib.request.build_opener()
 
     def send(
@@ -112,64 +115,78 @@ class Client:
         StateError
             There is no answer, or none that is a success.
         """
-        challenge = None
-        for _ in range(3):
+        # A server that refuses closes the connection while a long body is still on its way: ask before.
+        long = body is not None and not isinstance(body, bytes)
+        challenge = self._challenge(address) if long else ""
+        for _ in range(2):
             request = urllib.request.Request(address, method=method, data=body)
-            request.add_header("User-Agent", f"provml/{__version__}")
+            request.add_header("User-Agent", _AGENT)
             for name, value in headers.items():
                 request.add_header(name, value)
             if body is not None and not isinstance(body, bytes):
                 body.seek(0)
                 request.add_unredirected_header("Content-Length", str(size))
-            self._identify(request, challenge)
+            self._identify(request, challenge or ("basic" if long and self._safe else ""))
             try:
                 return self._opener.open(request, timeout=self._timeout)
             except urllib.error.HTTPError as error:
                 with error:
-                    said = error.headers.get("WWW-Authenticate", "")
+                    said = error.headers.get("WWW-Authenticate") or ""
                     told = error.read(1 << 16).decode("utf-8", "replace")
-                if error.code == 401 and challenge is None and self._credentials and said.lower().startswith("digest "):
+                if error.code == 401 and said and not challenge and not long and self._credentials:
                     challenge = said
                     continue
-                raise self._refused(error.code, error.reason, told, said) from None
+                raise self._refused(error.code, error.reason, told) from None
             except (OSError, HTTPException) as error:
-                reason = getattr(error, "reason", error)
-                if isinstance(reason, ssl.SSLError):
-                    advice = "Check the address and its certificate."
-                else:
-                    advice = "Check the address, and that the server runs."
-                raise StateError(f"{self.address} does not answer ({_brief(str(reason))}). {advice}") from None
-        raise StateError(f"{self.address} keeps asking for a password. Check {USER} and {PASSWORD}.")
+                raise self._silent(error) from None
+        raise self._refused(401, "Unauthorized", "")
 
-    def _identify(self, request: urllib.request.Request, challenge: str | None) -> None:
+    def _challenge(self, address: str) -> str:
+        """Return how a server asks who one is; empty if it does not."""
+        request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": _AGENT})
+        try:
+            self._opener.open(request, timeout=self._timeout).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 401:
+                if self._credentials is None:
+                    raise self._refused(error.code, error.reason, "") from None
+                return error.headers.get("WWW-Authenticate") or ""
+        except (OSError, HTTPException) as error:
+            raise self._silent(error) from None
+        return ""
+
+    def _identify(self, request: urllib.request.Request, challenge: str) -> None:
         who = self._credentials
-        if who is None:
+        if who is None or not challenge:
             return
-        if challenge is not None:
-            scheme, _, rest = challenge.partition(" ")
+        scheme, _, rest = challenge.partition(" ")
+        if scheme.lower() == "digest":
             told = urllib.request.parse_keqv_list([one for one in urllib.request.parse_http_list(rest) if "=" in one])
             passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
             passwords.add_password(None, request.full_url, who.user, who.password)
+            # What urllib's own handler calls, whose retry would send a file from where it ended.
             handler: Any = urllib.request.AbstractDigestAuthHandler(passwords)
-            # The hook that urllib's own handler uses; its retry would send a file from where it ended.
-            try:
-                proof = handler.get_authorization(request, told)
-            except (ValueError, KeyError, NotImplementedError):
-                proof = None
+            proof = handler.get_authorization(request, told)
             if proof:
-                request.add_unredirected_header("Authorization", f"{scheme} {proof}")
-        elif self._safe:
-            from base64 import b64encode
-
+                request.add_unredirected_header("Authorization", f"Digest {proof}")
+        elif not self._safe:
+            raise StateError(f"{self.address} wants a password in the clear, without TLS. Use its https:// address.")
+        else:
             token = b64encode(f"{who.user}:{who.password}".encode()).decode()
             request.add_unredirected_header("Authorization", f"Basic {token}")
 
-    def _refused(self, code: int, reason: str, told: str, said: str) -> StateError:
+    def _silent(self, error: Exception) -> StateError:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, (BrokenPipeError, ConnectionResetError)):
+            return StateError(
+                f"{self.address} broke off the transfer. Check the password, if it wants one, and how much it takes."
+            )
+        advice = "its certificate" if isinstance(reason, ssl.SSLError) else "that the server runs"
+        return StateError(f"{self.address} does not answer ({_brief(str(reason))}). Check the address, and {advice}.")
+
+    def _refused(self, code: int, reason: str, told: str) -> StateError:
         if code in (401, 403):
-            if self._credentials and not self._safe and said.lower().startswith("basic"):
-                return StateError(
-                    f"{self.address} wants a password in the clear, without TLS. Use its https:// address."
-                )
             advice = f"Set {USER} and {PASSWORD}, or use netrc." if not self._credentials else "Check the password."
             detail = f": {_brief(_plain(told))}" if told.strip() else ""
             return StateError(f"{self.address} refuses ({code} {reason}{detail}). {advice}")
@@ -193,9 +210,6 @@ def _is_here(host: str) -> bool:
 
 
 def _plain(text: str) -> str:
-    import html
-    import re
-
     return html.unescape(re.sub(r"<[^>]*>", " ", text)) if "<" in text else text
 
 
