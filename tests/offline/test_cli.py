@@ -167,7 +167,7 @@ class TestHelp:
             assert f"\n    {name}" in top
             assert call(name, "--help") == 0
             page = capsys.readouterr().out
-            assert f"examples:\n  provml {name} " in page
+            assert f"examples:\n  provml {name}" in page
 
     def test_the_version(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert call("--version") == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
@@ -48,9 +50,17 @@ def collect(path: str) -> dict[str, Any]:
             last = int(commits["time_ns"][-1])
             found["commits"] |= {"last": when(last), "last_ns": last}
         found["file"] = str(file.path)
-        found["bytes"] = file.path.stat().st_size
+        found["bytes"] = _size(file.path)
         found["damage"] = list(file.damage)
     return found
+
+
+def _size(path: Path) -> int | None:
+    # The log of a run that ends right now gives way to the closed file.
+    for one in (path, path.with_suffix("") if path.suffix == ".partial" else path):
+        with contextlib.suppress(OSError):
+            return one.stat().st_size
+    return None
 
 
 def describe(graph: Graph) -> dict[str, Any]:

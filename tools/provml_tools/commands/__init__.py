@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from provml_tools.commands import convert, info, load, query, recover, validate
+from provml_tools.commands import convert, doctor, info, load, query, recover, validate
 
 
 class Command(Protocol):
@@ -42,5 +42,6 @@ COMMANDS: dict[str, Command] = {
     "load": load,
     "validate": validate,
     "recover": recover,
+    "doctor": doctor,
 }
 """Every command by its name, in the order of the help."""
