@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 HELP = "check files against the format, PROV and PROV-ML"
 DESCRIPTION = """\
-Check provenance files on two levels:
+Check provenance files on three levels:
   format   the file against its format, the records against the vocabulary
   prov     W3C PROV-CONSTRAINTS: uniqueness, the order of events, typing, impossibility; and the times
+  shapes   the RDF of the file against the SHACL shapes of PROV-ML
 Each finding names the rule, the record and the remedy. Several files are checked one by one, and then together.
 PROV documents of any origin (PROV-JSON .json, PROV-N .provn, PROV-XML .provx) are checked on the level prov."""
 EXAMPLES = """\
@@ -32,7 +33,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--level",
         action="append",
-        choices=["format", "prov"],
+        choices=["format", "prov", "shapes"],
         help="only this level; may be given several times (default: all)",
     )
     parser.add_argument(

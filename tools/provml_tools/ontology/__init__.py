@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from provml_tools.ontology import owl, page
+from provml_tools.ontology import owl, page, shacl
 
-FILES: dict[str, Callable[[], str]] = {"provml.ttl": owl.render, "index.md": page.render}
+FILES: dict[str, Callable[[], str]] = {"provml.ttl": owl.render, "shapes.ttl": shacl.render, "index.md": page.render}
 """The published files, and what writes each."""
 
 

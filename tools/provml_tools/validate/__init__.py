@@ -1,4 +1,4 @@
-"""Is a file what it says it is? The format, and W3C PROV-CONSTRAINTS."""
+"""Is a file what it says it is? Three levels: the format, W3C PROV-CONSTRAINTS, and the shapes of PROV-ML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import FormatError
 from provml_tools.validate import documents
-from provml_tools.validate.findings import FORMAT, LEVELS, PROV, WARNING, Finding, Report, as_json, as_text
+from provml_tools.validate.findings import FORMAT, LEVELS, PROV, SHAPES, WARNING, Finding, Report, as_json, as_text
 from provml_tools.validate.prov import SKEW_NS
 
 __all__ = ["LEVELS", "Finding", "Report", "as_json", "as_text", "validate", "validate_graph", "validate_together"]
@@ -44,6 +44,7 @@ def validate_graph(graph: Graph, report: Report, tolerance: int = SKEW_NS) -> No
     """Check what a graph says, and add what is found to a report; the layout of a file is not looked at."""
     from provml_tools.validate import content, prov, tables
 
+    ahead = len(report.findings)
     records = content.Content(graph)
     report.checked |= {"records": records.records, "statements": records.statements, "samples": records.samples}
     if FORMAT in report.levels:
@@ -52,6 +53,12 @@ def validate_graph(graph: Graph, report: Report, tolerance: int = SKEW_NS) -> No
         instance = tables.instance_of([graph])
         report.extend(prov.check(instance, tolerance=tolerance))
         report.extend(tables.rules_of_versions(graph, instance.describe))
+    unreadable = any(one.constraint in ("identifier", "no-record") for one in report.findings[ahead:])
+    if SHAPES in report.levels and not unreadable:
+        # A graph whose ids contradict themselves has no RDF; that was told already.
+        from provml_tools.validate import shapes
+
+        report.extend(shapes.check([graph]))
 
 
 def validate_together(graphs: Sequence[Graph], report: Report, tolerance: int = SKEW_NS) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 FORMAT, PROV, SHAPES = "format", "prov", "shapes"
-LEVELS = (FORMAT, PROV)
+LEVELS = (FORMAT, PROV, SHAPES)
 """The levels of a validation: the file itself, W3C PROV-CONSTRAINTS, and the shapes of PROV-ML."""
 
 VIOLATION, WARNING = "violation", "warning"

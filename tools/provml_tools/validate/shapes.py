@@ -1,0 +1,189 @@
+"""The shapes of PROV-ML, run as SPARQL on the RDF of files: what ``docs/ontology/shapes.ttl`` says, compiled.
+
+Each target is gone through once for all its rules together. Only where something is found there, each rule is asked
+for by itself, so that a file without faults costs few queries.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from provml_hpc.assembly.graph import Graph
+from provml_hpc.errors import UsageError
+from provml_hpc.vocabulary import NAMESPACES
+from provml_tools.ontology.rules import CLASS, On, Shape, shapes
+from provml_tools.ontology.shacl import message
+from provml_tools.rdf import nquads
+from provml_tools.rdf.terms import DEFAULT_BASE, literal
+from provml_tools.validate.findings import SHAPES, Finding
+from provml_tools.validate.tables import Names
+
+IN_MEMORY = 500_000
+"""Above so many records and relations, the RDF is kept on disk while it is asked."""
+
+_PREFIXES = "".join(f"PREFIX {prefix}: <{iri}>\n" for prefix, iri in NAMESPACES.items())
+_REMEDY = "Report it to whoever wrote the program that made the file; `provml convert` shows the statements."
+
+
+class Query(NamedTuple):
+    """One rule as SPARQL: what it selects as ``?focus`` (and ``?value``) breaks the rule."""
+
+    component: str
+    """The constraint component of SHACL."""
+    path: str
+    said: str
+    text: str
+
+
+class Broken(NamedTuple):
+    """A node that breaks a rule."""
+
+    focus: str
+    shape: str
+    query: Query
+    value: str
+
+
+def check(graphs: Sequence[Graph]) -> Iterator[Finding]:
+    """Yield what the RDF of graphs breaks."""
+    names = Names()
+    rows = 0
+    for graph in graphs:
+        for cls, table in graph.nodes.items():
+            names.add(cls, table)
+            rows += len(table)
+        rows += sum(len(table) for table in graph.relations.values())
+    with tempfile.TemporaryDirectory(prefix="provml-") as folder:
+        store = _store(folder if rows > IN_MEMORY else None)
+        store.bulk_load(nquads(graphs), _format())
+        for one in broken(store):
+            record = names(one.focus.removeprefix(DEFAULT_BASE))
+            value = f"; it is {_shown(one.value, names)}" if one.value else ""
+            yield Finding(SHAPES, f"{one.query.component} {one.query.path}", record, one.query.said + value, _REMEDY)
+        # An open store on disk cannot be removed on every file system.
+        del store
+
+
+def _shown(value: str, names: Names) -> str:
+    return names(value.removeprefix(DEFAULT_BASE)) if value.startswith(DEFAULT_BASE) else value
+
+
+def _store(folder: str | None) -> Any:
+    try:
+        from pyoxigraph import Store
+    except ImportError:
+        raise UsageError("The shapes need the package pyoxigraph: pip install 'provml-hpc[offline]'") from None
+    return Store(folder) if folder else Store()
+
+
+def _format() -> Any:
+    from pyoxigraph import RdfFormat
+
+    return RdfFormat.N_QUADS
+
+
+def broken(store: Any) -> Iterator[Broken]:
+    """Yield every node of a ``pyoxigraph.Store`` that breaks a rule, with the rule."""
+    for shape, probe, queries in _compiled():
+        # The probe asks for all rules that look at single values; the others are asked for anyway.
+        clean = probe is None or not _any(store, probe)
+        for query, probed in queries:
+            if probed and clean:
+                continue
+            for row in store.query(_PREFIXES + query.text, use_default_graph_as_union=True):
+                value = row["value"] if "?value" in query.text.partition("WHERE")[0] else None
+                yield Broken(row["focus"].value, shape.name, query, "" if value is None else str(value.value))
+
+
+def _any(store: Any, probe: str) -> bool:
+    return bool(store.query(_PREFIXES + probe, use_default_graph_as_union=True))
+
+
+@cache
+def _compiled() -> tuple[tuple[Shape, str | None, tuple[tuple[Query, bool], ...]], ...]:
+    found = []
+    for shape in shapes():
+        conditions: list[str] = []
+        queries = [(query, condition is not None) for query, condition in _queries(shape, conditions)]
+        probe = None
+        if conditions:
+            where = _where(shape, shape.rules[0] if shape.rules else None)
+            probe = f"ASK WHERE {{ {where} FILTER({' || '.join(f'({one})' for one in conditions)}) }}"
+        found.append((shape, probe, tuple(queries)))
+    return tuple(found)
+
+
+def _where(shape: Shape, rule: On | None) -> str:
+    """Return the pattern of a target with the values of a rule's property."""
+    if shape.target == CLASS:
+        target = f"?focus a {shape.of} ."
+    elif rule is not None and rule.path == shape.of and not rule.inverse:
+        return f"?focus {rule.path} ?value ."
+    else:
+        target = f"?focus {shape.of} ?any ."
+    if rule is None:
+        return target
+    return target + (f" ?value {rule.path} ?focus ." if rule.inverse else f" ?focus {rule.path} ?value .")
+
+
+def _queries(shape: Shape, conditions: list[str]) -> Iterator[tuple[Query, str | None]]:
+    """Yield the queries of a shape, each with its condition if the probe of the shape can ask for it too."""
+    if shape.classes:
+        condition = _none_of("?focus", shape.classes)
+        said = f"what has {shape.of} is a {' or '.join(shape.classes)}"
+        text = f"SELECT DISTINCT ?focus WHERE {{ {_where(shape, None)} FILTER({condition}) }}"
+        probed = _probed(shape, shape.rules[0] if shape.rules else None, condition, conditions)
+        yield Query("class", shape.of, said, text), probed
+    for rule in shape.rules:
+        yield from _rule(shape, rule, conditions)
+
+
+def _probed(shape: Shape, rule: On | None, condition: str, conditions: list[str]) -> str | None:
+    """Add a condition to those of the probe, if the probe's pattern has what it asks about."""
+    if shape.target == CLASS or rule is not (shape.rules[0] if shape.rules else None):
+        return None
+    conditions.append(condition)
+    return condition
+
+
+def _rule(shape: Shape, rule: On, conditions: list[str]) -> Iterator[tuple[Query, str | None]]:
+    said, where = message(rule), _where(shape, rule)
+    path = f"^{rule.path}" if rule.inverse else rule.path
+    has = f"?other {rule.path} ?focus" if rule.inverse else f"?focus {rule.path} ?other"
+    if rule.at_least:
+        text = f"SELECT DISTINCT ?focus WHERE {{ {_where(shape, None)} FILTER(NOT EXISTS {{ {has} }}) }}"
+        yield Query("minCount", path, said, text), None
+    if rule.at_most == 0:
+        yield Query("maxCount", path, said, f"SELECT DISTINCT ?focus WHERE {{ {where} }}"), None
+    elif rule.at_most == 1:
+        text = f"SELECT DISTINCT ?focus WHERE {{ {where} {has} . FILTER(!SAMETERM(?value, ?other)) }}"
+        yield Query("maxCount", path, said, text), None
+    for component, condition in _conditions(rule):
+        text = f"SELECT DISTINCT ?focus ?value WHERE {{ {where} FILTER({condition}) }}"
+        yield Query(component, path, said, text), _probed(shape, rule, condition, conditions)
+    if rule.no_later:
+        text = (
+            f"SELECT DISTINCT ?focus ?value WHERE {{ {where} ?focus {rule.no_later} ?other . FILTER(?value > ?other) }}"
+        )
+        yield Query("lessThanOrEquals", path, said, text), None
+
+
+def _conditions(rule: On) -> Iterator[tuple[str, str]]:
+    """Yield what is true of a value that breaks a rule, with the component."""
+    if rule.datatype:
+        yield "datatype", f"!isLiteral(?value) || datatype(?value) != {rule.datatype}"
+    if rule.literal:
+        yield "nodeKind", "!isLiteral(?value)"
+    if rule.choices:
+        yield "in", f"?value NOT IN ({', '.join(map(literal, rule.choices))})"
+    if rule.least is not None:
+        yield "minInclusive", f"COALESCE(?value < {rule.least}, true)"
+    if rule.classes:
+        yield "class", _none_of("?value", rule.classes)
+
+
+def _none_of(what: str, classes: Iterable[str]) -> str:
+    return " && ".join(f"NOT EXISTS {{ {what} a {name} }}" for name in classes)
