@@ -80,6 +80,7 @@ class Session:
         """The latest handle of each path that this rank named."""
         self.collections: dict[str, Entity] = {}
         self.layouts = self.layouts_aside = 0
+        self._aside: dict[int, records.Layout] = {}
         self.buffer = buffer
         self._warned = False
         self._broken: str | None = None
@@ -180,6 +181,8 @@ class Session:
         """Append a record from another thread than the run's own."""
         if not self.alive:
             return 0
+        if isinstance(record, records.Layout):
+            self._aside[record.number] = record
         try:
             return self.side.write(record)
         except (OSError, OverflowError, ProvMLError) as error:
@@ -193,10 +196,20 @@ class Session:
         self._beside.append(thread)
         thread.start()
 
-    def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> bool:
-        """Append a sample from another thread than the run's own; False if there is no room."""
+    def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> None:
+        """Append a sample from another thread than the run's own, or count it where there is no room."""
         with self.side.held() as side:
-            return side is not None and side.write_sample(layout, step, section, values)
+            if side is not None and side.write_sample(layout, step, section, values):
+                return
+        told = self._aside.get(layout)
+        if told is not None and self.alive:
+            self.drop(
+                told.activity,
+                "buffer full",
+                ", ".join(json.loads(told.measures)),
+                "the journal of the other threads is full, so their samples are thinned and counted; flush more often, "
+                f"or raise buffer= (now {self.buffer} bytes, of which they have one part in {SIDE_SHARE})",
+            )
 
     def late(self, activity: object) -> None:
         """Something was logged when the run had ended already."""

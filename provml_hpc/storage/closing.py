@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
-from provml_hpc.errors import StorageError
+from provml_hpc.errors import ProvMLError, StorageError
 from provml_hpc.storage.kept import keep_records
 from provml_hpc.storage.place import partial_of, publish, scratch_of
 from provml_hpc.storage.tables import read_attributes, write_file
@@ -44,6 +45,16 @@ def ended_as(graph: Graph) -> str:
     if outcomes == {"completed"} and len(graph.run.details.get("ranks", ())) >= expected:
         return FINISHED
     return INCOMPLETE
+
+
+def closed_run(output: Path) -> str | None:
+    """Return the run that a closed file is of; empty if something else has the name, None if it is free."""
+    if not os.path.lexists(output):
+        return None
+    try:
+        return str(read_attributes(output).get("run", ""))
+    except ProvMLError:
+        return ""
 
 
 def close(
@@ -91,7 +102,7 @@ def close(
     temporary = scratch_of(output)
     try:
         write_file(temporary, graph, commits, check=check, more=lambda file: keep_records(file, frames))
-        if output.exists() and str(read_attributes(output).get("run")) == graph.run.uuid:
+        if closed_run(output) == graph.run.uuid:
             temporary.replace(output)  # the file of its own earlier attempts, which this one holds too
         else:
             publish(temporary, output)

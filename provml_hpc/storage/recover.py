@@ -24,6 +24,7 @@ from provml_hpc.storage.leftovers import (
     journal_folders,
     remove_unfinished,
 )
+from provml_hpc.storage.log_format import COMMIT
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, output_of, partial_of
@@ -114,7 +115,7 @@ def recover(
         elif dry_run:
             result.done = False
         else:
-            commits: Any = log.commits if log is not None else np.empty(0)
+            commits: Any = log.commits if log is not None else np.empty(0, COMMIT)
             result.status = closing.close(output, left, meta, commits, recovered=True).run.status
         if log is not None:
             result.damage += log.damage
@@ -161,8 +162,8 @@ def _holds(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:
 
     A resumed run has a closed file of its earlier attempts beside its log; that one does not.
     """
+    if closing.closed_run(output) != str(meta["run"]):
+        raise OutputExistsError(f"{output} is there and is not of this run; move it away, then recover again")
     with TablesFile(output) as closed:
-        if closed.run.uuid != str(meta["run"]):
-            raise OutputExistsError(f"{output} is there and belongs to another run; move it away, then recover again")
         lasts = last_sequences(closed.file)
     return all(left.last(source) <= lasts.get(Source(*source), 0) for source in left.sources())

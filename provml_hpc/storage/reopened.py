@@ -21,6 +21,7 @@ from provml_hpc.assembly.frames import Stream, read
 from provml_hpc.assembly.graph import key_of
 from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
+from provml_hpc.storage.closing import closed_run
 from provml_hpc.storage.kept import FRAMES, last_sequences
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
@@ -32,12 +33,14 @@ _CHUNK = 65_536
 
 def half_reopened(output: Path) -> bool:
     """Tell whether somebody died while making the log of a closed file again: the log then lacks what the file has."""
-    if not (output.exists() and partial_of(output).exists()):
+    if not partial_of(output).exists():
         return False
-    with TablesFile(output) as closed, LogReader(partial_of(output)) as log:
-        if closed.run.uuid != str(log.meta["run"]):
+    with LogReader(partial_of(output)) as log:
+        if closed_run(output) != str(log.meta["run"]):
             return False
-        return any(log.committed(source) < last for source, last in last_sequences(closed.file).items())
+        with TablesFile(output) as closed:
+            lasts = last_sequences(closed.file)
+        return any(log.committed(source) < last for source, last in lasts.items())
 
 
 def reopen(output: Path) -> None:
