@@ -20,6 +20,7 @@ from provml_hpc import __version__
 from provml_hpc.storage.log_format import COMMIT_ROW
 from provml_hpc.storage.tables import write_file
 from provml_tools import cli
+from provml_tools.console import output
 from tests.offline import query_fixtures as fixtures
 
 FORMATS = ["nquads", "ntriples", "turtle", "trig", "jsonld"]
@@ -364,7 +365,11 @@ class TestProcess:
         assert [answer.returncode for answer in answers] == [0, 2, 1]
         assert [answer.stderr.count("\n") for answer in answers] == [1, 1, 1]
 
-    def test_a_stop_by_signal_leaves_nothing(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("number", "code", "words"),
+        [(signal.SIGINT, 130, "provml convert: error: stopped\n"), (signal.SIGTERM, 143, "")],
+    )
+    def test_a_stop_by_signal(self, number: signal.Signals, code: int, words: str, tmp_path: Path) -> None:
         fifo = tmp_path / "slow"
         os.mkfifo(fifo)
         # It waits to open a file that is never written to.
@@ -382,7 +387,18 @@ class TestProcess:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(2)
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             said = process.communicate(timeout=60)[1]
-        assert process.returncode == 130
-        assert said == "provml convert: error: stopped\n"
+        assert process.returncode == code
+        assert said == words
+
+    @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit, ValueError])
+    def test_an_output_that_is_not_finished_is_not_there(self, end: type[BaseException], tmp_path: Path) -> None:
+        def write() -> None:
+            with output(str(tmp_path / "out")) as stream:
+                stream.write(b"half")
+                raise end
+
+        with pytest.raises(end):
+            write()
+        assert list(tmp_path.iterdir()) == []

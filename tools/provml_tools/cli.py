@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -89,6 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             reconfigure(errors="backslashreplace")
     where = "provml"
     try:
+        if arguments is None:
+            # So that what is half-written is removed when a scheduler or a person ends the process.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         options = _parse(arguments)
         where = f"provml {options.command}"
         code: int = options.run(options)
