@@ -323,7 +323,9 @@ class TestQuery:
 
     def test_an_empty_answer_says_so_and_is_no_error(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert call("query", "curate-scans.h5", "--sparql", "SELECT ?m { ?m a provml:Model }") == 0
-        assert "nothing found" in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "nothing found" in said.err
         assert call("query", "curate-scans.h5", "compare-trainings", "--format", "json") == 0
         said = capsys.readouterr()
         assert json.loads(said.out) == []

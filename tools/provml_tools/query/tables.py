@@ -154,7 +154,8 @@ def _is_numeric(values: Sequence[Any]) -> bool:
 def write_table(answer: Answer, stream: TextIO, names: Mapping[str, str]) -> None:
     """Write a table for people: with lines and colours on a terminal, as plain columns anywhere else."""
     headings, rows, numeric = _matrix(answer, names)
-    if not headings:
+    if not headings or not rows:
+        # Headings over nothing look like an answer that was lost; that nothing was found is said beside it.
         return
     if stream.isatty():
         try:
