@@ -302,16 +302,16 @@ class Statements:
         """Put the plan beside every activity that has one, and the plans into the experiment and its study."""
         experiment = self._plan_of(self.run.uuid)
         assert experiment is not None
-        jobs: set[str] = set()
+        wholes: dict[str, set[str]] = defaultdict(set)
         for (source, _), part in list(self.activities.parts.items()):
             plan = self._plan_of(part.uuid)
             if plan is None:
                 continue
-            job = self._job(source.attempt)
-            jobs.add(job)
-            self.build.relate("wasAssociatedWith", part.uuid, job, plan=plan)
+            self.build.relate("wasAssociatedWith", part.uuid, self._job(source.attempt), plan=plan)
             around = self._plan_of(part.parent.uuid) if part.parent else None
-            if around and around != plan:
+            # A training within a fold of one of the same name has its plan, which cannot be part of its own part.
+            if around and around not in wholes[plan] and not _reaches(wholes, around, plan):
+                wholes[plan].add(around)
                 self.build.relate("isPartOf", plan, around)
         for source in self.activities.roots:
             self.build.relate("wasAssociatedWith", self.run.uuid, self._job(source.attempt), plan=experiment)
@@ -351,3 +351,17 @@ class Statements:
         else:  # nobody can tell whether another run's is the same
             uuid = identity.local(self.run.uuid, "implementation", attempt)
         return self.build.node("Implementation", uuid, label=script, version=version)
+
+
+def _reaches(edges: dict[str, set[str]], start: str, end: str) -> bool:
+    """Tell whether a way leads from one to the other."""
+    seen, waiting = {start}, [start]
+    while waiting:
+        one = waiting.pop()
+        if one == end:
+            return True
+        for other in edges.get(one, ()):
+            if other not in seen:
+                seen.add(other)
+                waiting.append(other)
+    return False

@@ -244,3 +244,20 @@ def test_a_representation_for_people(tmp_path: Path) -> None:
         assert repr(training) == "<TrainingExecution 'name', open, rank 0>"
         assert repr(training.use_dataset(np.zeros(2), label="d")) == "<used entity 'd'>"
     assert repr(training) == "<TrainingExecution 'name', closed, rank 0>"
+
+
+def test_plans_that_contain_each_other_do_not_go_in_a_circle(tmp_path: Path) -> None:
+    """Nested cross-validation: a training within a fold of a training of the same name."""
+    with capture(tmp_path) as job, job.run.training() as outer:
+        for fold in outer.sections("fold", 2):
+            with fold.training() as inner:
+                for _ in inner.sections("fold", 2):
+                    pass
+    file = job.file
+    plans = [
+        (row["subject"]["label"], row["object"]["label"])
+        for row in file.relations("isPartOf")
+        if row["subject"]["cls"] in ("Training", "LearningStageSection")
+    ]
+    assert sorted(plans) == [("fold", "training"), ("training", "job")]
+    assert len(file.all("TrainingExecution")) == 3

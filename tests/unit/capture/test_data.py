@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -530,3 +531,53 @@ def test_an_entity_of_another_run(tmp_path: Path) -> None:
         [_sha("shared")]
     ] * 2
     assert one.file.one("Content", digest=_sha("shared"))["uuid"] == two.file.one("Content")["uuid"]
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_any_order_of_calls_gives_a_sound_graph(tmp_path: Path, seed: int) -> None:
+    """Files come, change and go while activities overlap: whatever is said of them, no rule of PROV is broken."""
+    rng = random.Random(seed)
+    paths = [tmp_path / name for name in "abcd"]
+    handles: list[Any] = []
+
+    def some(most: int) -> list[Any]:
+        return [rng.choice([*paths, *handles[-6:]]) for _ in range(rng.randrange(most))]
+
+    with capture(tmp_path, phase=rng.choice(["learning", "curation", "preparation"]), warn=True) as job:
+        stack: list[Any] = [job.run]
+        for _ in range(60):
+            on, path, thing = rng.choice(stack), rng.choice(paths), rng.choice([*paths, *handles[-6:]])
+            match rng.randrange(14):
+                case 0:
+                    stack.append(on.activity("w", use=some(3)))
+                case 1:
+                    stack.append(on.training(use=some(3)))
+                case 2:
+                    stack.append(on.section(rng.choice(["epoch", "fold"]), rng.randrange(3)))
+                case 3 if len(stack) > 1:
+                    stack.pop(rng.randrange(1, len(stack)))._end("completed")
+                case 4 | 5:
+                    _write(path, rng.choice(["A", "B", "", "C" * 10]))
+                case 6:
+                    handles.append(on.use_dataset(thing))
+                case 7:
+                    handles.append(on.use_model(thing))
+                case 8:
+                    whole = rng.choice([None, tmp_path / "set", *handles[-2:]])
+                    handles.append(on.generate_dataset(thing, derived_from=some(3), member_of=whole))
+                case 9:
+                    handles.append(on.log_model(thing, derived_from=some(2), step=rng.choice([None, 1, 2])))
+                case 10:
+                    on.use(thing)
+                case 11:
+                    on.evaluate(acc=0.5, on=rng.choice([None, thing]), model=rng.choice([None, thing]))
+                case 12 if path.exists() and path != paths[0]:
+                    shutil.copy2(path, paths[0])
+                case 13:
+                    path.unlink(missing_ok=True)
+    file = job.file
+    assert file.run.status == "finished"
+    # What was read is as it was at that moment, or it is said that nobody knows.
+    for row in [*file.all("Dataset"), *file.all("Model")]:
+        if row["digest_state"] == "whole" and row["size"] and not file.objects("hadMember", row):
+            assert file.content(row) in [[_sha(text)] for text in ("A", "B", "C" * 10)]
