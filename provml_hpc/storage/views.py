@@ -143,9 +143,10 @@ def params(graph: Graph) -> RecordTable:
     """Return the values that activities were given and models were shaped with: one row for each activity or model."""
     values = {row["id"]: row for row in rows(graph, _PARAMETERS)}
     made = {link["subject"]: link["object"] for link in links(graph, "wasGeneratedBy")}
+    shaping = {link["object"] for link in links(graph, "hasSetting")}
     found = []
     for link in links(graph, "used"):
-        if link["object"] in values:
+        if link["object"] in values and link["object"] not in shaping:  # those have their row below
             row = values[link["object"]]
             found.append({**row, "activity": link["subject"], "entity": None, "ranks": link["ranks"] or row["ranks"]})
     for link in links(graph, "hasSetting"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import provml_hpc as provml
 from tests.mpi.launch import mpi_run
 from tests.mpi.reading import File, by_rank
 
@@ -107,6 +110,35 @@ def test_data_parallel_training(folder: Path) -> None:
     # One dataset each, though four ranks named it, and named it again.
     assert sorted(row["label"] for row in file.all("LearningDataset")) == ["test.npy", "train.npy"]
     assert len(file.commits) >= 7
+
+
+def test_people_can_read_the_file(folder: Path) -> None:
+    """What pandas and h5dump show of the training is words and numbers, not identifiers and bytes."""
+    with provml.open(folder / "train.h5") as file:
+        assert (file.status, file.live, file.measures) == ("finished", False, ["loss"])
+        activities = file.activities.to_pandas()
+        assert activities["name"].tolist()[:4] == ["parallel", "training", "epoch 0", "validation"]
+        assert set(activities["outcome"]) == {"completed"}
+        params = file.params.to_pandas()
+        assert params["name"].tolist() == ["lr", "optimizer.momentum", "units"]
+        assert params["value"].tolist() == [0.1, 0.9, 4]
+        assert params["kind"].tolist() == ["learning", "learning", "model"]
+        samples = file.samples("loss", rank=2).to_pandas()
+        assert samples["step"].tolist() == list(range(30))
+        assert set(samples["rank"]) == {2}
+        entities = file.entities.to_pandas().set_index("label")
+        assert entities.loc["model.npy", "digest"] == entities.loc["checkpoint-2.npy", "digest"]
+    shown = [
+        subprocess.run(
+            ["h5dump", "-d", name, "train.h5"], cwd=folder, capture_output=True, text=True, check=True
+        ).stdout
+        for name in ("/records/Model/label", "/records/TrainingExecution/outcome", "/samples/training/loss")
+        if shutil.which("h5dump")
+    ]
+    if shown:
+        assert '"checkpoint-5.npy"' in shown[0]
+        assert "completed" in shown[1]
+        assert "-1, -2, -3" in shown[2]
 
 
 def test_search_with_a_trial_a_rank(folder: Path) -> None:
