@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from provml_tools.commands import convert, doctor, info, load, query, recover, validate
+from provml_tools.commands import convert, doctor, export, info, load, query, recover, validate
 
 
 class Command(Protocol):
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "convert": convert,
     "query": query,
     "load": load,
+    "export": export,
     "validate": validate,
     "recover": recover,
     "doctor": doctor,
