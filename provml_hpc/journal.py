@@ -68,9 +68,9 @@ def reserve(descriptor: int, size: int) -> None:
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise
-        for _ in range(0, size, len(_ZEROS)):  # a file system without reservations: write what will be mapped
-            os.write(descriptor, _ZEROS[: min(len(_ZEROS), size)])
-        os.ftruncate(descriptor, size)
+        at = os.fstat(descriptor).st_size  # a file system without reservations: write what will be mapped
+        while at < size:
+            at += os.pwrite(descriptor, _ZEROS[: min(len(_ZEROS), size - at)], at)
 
 
 class Segment:
@@ -85,6 +85,13 @@ class Segment:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags, 0o600)
         try:
+            # The head first: who is killed from here on leaves a journal that is known for what it is.
+            head = bytearray(FIRST)
+            head[:16] = MAGIC + FIRST.to_bytes(8, "little")
+            _IDENTITY.pack_into(head, 32, source.attempt, source.rank, source.lane, number, size, len(description))
+            head[64 : 64 + len(description)] = description
+            if os.pwrite(descriptor, head, 0) < FIRST:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             reserve(descriptor, size)
             self._map = mmap.mmap(descriptor, size)
         except BaseException:
@@ -95,10 +102,6 @@ class Segment:
             os.close(descriptor)
         self.view = memoryview(self._map)
         self._words = self.view[:FIRST].cast("Q")
-        _IDENTITY.pack_into(self.view, 32, source.attempt, source.rank, source.lane, number, size, len(description))
-        self.view[64 : 64 + len(description)] = description
-        self._words[1] = FIRST
-        self.view[:8] = MAGIC
 
     @property
     def words(self) -> memoryview:

@@ -276,6 +276,21 @@ def test_a_file_system_without_reservations_has_its_blocks_written(
     assert status.st_blocks * 512 >= status.st_size
 
 
+def test_who_is_killed_while_a_journal_is_made_leaves_one_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[DeadSegment] = []
+
+    def look(descriptor: int, offset: int, size: int) -> None:
+        seen.extend(dead(tmp_path))
+
+    monkeypatch.setattr(os, "posix_fallocate", look)
+    with pytest.raises(ValueError, match="mmap"):  # this disk reserved nothing
+        make(tmp_path)
+    assert [(one.source, one.description, one.frames()[1:]) for one in seen] == [(SOURCE, {"run": RUN}, (0, 0, 0))]
+    assert list(tmp_path.iterdir()) == [], "and who fails leaves none"
+
+
 def test_a_long_description_is_cut_and_stays_readable(tmp_path: Path) -> None:
     output = "/ø" * 3000
     make(tmp_path, output=output, name="🜁" * 500, study="\udc80" * 600, attempt=3).close(remove=False)
