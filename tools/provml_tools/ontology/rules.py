@@ -62,7 +62,7 @@ _LEAST = {
 _LABEL = "rdfs:label"
 _ONE = {
     # What a thing of each class has exactly one of.
-    "Content": ("provml:digestAlgorithm", "provml:digest", "provml:size"),
+    "Content": ("provml:digestAlgorithm", "provml:digest"),
     "DataReference": ("dcterms:identifier",),
     "Persona": ("dcterms:identifier",),
     "LearningHyperparameterValue": ("mls:specifiedBy", "mls:hasValue"),

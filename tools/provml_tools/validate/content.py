@@ -178,7 +178,8 @@ class Content:
         for row in table.rows():
             if row["size"] == 0:
                 yield fault("content", self.name(row["id"]), "empty content is no link between jobs", _WRITER)
-            elif identity.content(row["algorithm"], row["digest"], row["size"]) != row["uuid"]:
+            elif identity.content(row["algorithm"], row["digest"], max(row["size"], -1)) != row["uuid"]:
+                # Of a digest that was given without a size, -1 stands for that.
                 what = "its uuid does not follow from its algorithm, digest and size"
                 yield fault("content", self.name(row["id"]), what, _WRITER)
 
