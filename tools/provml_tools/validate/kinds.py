@@ -64,7 +64,6 @@ class Kinds:
         instance = self._instance
         for term in self._why[_E].keys() & self._why[_A].keys():
             one, other = self._why[_E][term], self._why[_A][term]
-            # Where one was only concluded from a relation, the relation is what is wrong: that is the typing.
             what = f"{instance.name(term)} is an entity and an activity"
             yield finding(55, instance.tell(one), what, (instance.tell(other),))
 

@@ -189,35 +189,37 @@ class Ordering:
             By how many nanoseconds clocks may be apart, where two activities are concerned.
         """
         component, count = components([[edge.after for edge in edges] for edges in self._edges])
-        yield from self._cycles(component)
+        members: list[list[int]] = [[] for _ in range(count)]
+        for event, number in enumerate(component):
+            members[number].append(event)
+        yield from self._cycles(component, members)
         for one in self._other_times:
             yield one if severity == VIOLATION else _milder(one, severity)
-        yield from self._compare_times(component, count, severity, tolerance)
+        yield from self._compare_times(component, members, severity, tolerance)
 
-    def _cycles(self, component: list[int]) -> Iterator[Finding]:
+    def _cycles(self, component: list[int], members: list[list[int]]) -> Iterator[Finding]:
         told: set[int] = set()
+        successors: list[list[int]] = []
         for before, edges in enumerate(self._edges):
             for edge in edges:
-                if edge.strict and component[before] == component[edge.after] and component[before] not in told:
-                    told.add(component[before])
-                    inside = {at for at, number in enumerate(component) if number == component[before]}
-                    steps = path([[e.after for e in es] for es in self._edges], edge.after, before, inside)
+                number = component[before]
+                if edge.strict and number == component[edge.after] and number not in told:
+                    told.add(number)
+                    successors = successors or [[one.after for one in after] for after in self._edges]
+                    steps = path(successors, edge.after, before, set(members[number]))
                     others = [edge, *(self._step(one, other) for one, other in pairwise(steps))]
-                    texts = dict.fromkeys(self._instance.tell(one.why) for one in others)
-                    first, *rest = texts
-                    yield finding(
-                        edge.constraint,
-                        first,
-                        f"{self._say(edge.after)} would be before itself",
-                        tuple(rest),
-                    )
+                    first, *rest = dict.fromkeys(self._instance.tell(one.why) for one in others)
+                    what = f"{self._say(edge.after)} would be before itself"
+                    yield finding(edge.constraint, first, what, tuple(rest))
 
     def _step(self, before: int, after: int) -> _Edge:
         return next(edge for edge in self._edges[before] if edge.after == after)
 
-    def _compare_times(self, component: list[int], count: int, severity: str, tolerance: int) -> Iterator[Finding]:
+    def _compare_times(
+        self, component: list[int], members: list[list[int]], severity: str, tolerance: int
+    ) -> Iterator[Finding]:
         """Carry the latest time known along the order, and compare it with the time of each event."""
-        order = _topological(self._edges, component, count)
+        order = _topological(self._edges, component, members)
         latest: list[tuple[int, int] | None] = [None] * len(self._keys)
         """For each event the latest time of those before it, and which event has it."""
         for before in order:
@@ -260,11 +262,9 @@ def _milder(one: Finding, severity: str) -> Finding:
     return Finding(one.level, one.constraint, one.record, one.message, one.remedy, severity, one.number, one.others)
 
 
-def _topological(edges: list[list[_Edge]], component: list[int], count: int) -> Iterator[int]:
+def _topological(edges: list[list[_Edge]], component: list[int], members: list[list[int]]) -> Iterator[int]:
     """Yield events so that one comes after all that precede it; those of one component come together."""
-    members: list[list[int]] = [[] for _ in range(count)]
-    for event, number in enumerate(component):
-        members[number].append(event)
+    count = len(members)
     waiting = [0] * count
     for before, after_it in enumerate(edges):
         for edge in after_it:
