@@ -18,7 +18,7 @@ from tests.mpi.reading import File
 def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """Run the scenario, and return its folder and its number of ranks."""
     folder = tmp_path_factory.mktemp("data")
-    result = mpi_run("capture_data.py", request.param, cwd=folder, python=("-W", "error")).check()
+    result = mpi_run("capture_data.py", request.param, cwd=folder, timeout=150, python=("-W", "error")).check()
     assert not result.stderr, result.stderr
     return folder, request.param
 

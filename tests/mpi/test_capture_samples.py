@@ -21,7 +21,7 @@ def job(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Run the scenario, and return its folder and its number of ranks."""
     folder = tmp_path_factory.mktemp("samples")
     began = time.time_ns()
-    result = mpi_run("capture_samples.py", request.param, cwd=folder, python=("-W", "error")).check()
+    result = mpi_run("capture_samples.py", request.param, cwd=folder, timeout=150, python=("-W", "error")).check()
     assert not result.stderr, result.stderr
     (folder / "began").write_text(str(began))
     return folder, request.param

@@ -24,7 +24,7 @@ RANKS = 4
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run the programs, and return their folder."""
     folder = tmp_path_factory.mktemp("programs")
-    result = mpi_run("programs.py", RANKS, cwd=folder, timeout=120, python=("-W", "error")).check()
+    result = mpi_run("programs.py", RANKS, cwd=folder, timeout=150, python=("-W", "error")).check()
     assert not result.stderr, result.stderr
     return folder
 

@@ -81,3 +81,13 @@ def test_a_failure_of_the_writer_is_told_to_all(folder: Path) -> None:
         run.log(0, loss=1.0)
         run.flush()
     assert not (folder / "no").exists()
+
+
+def test_a_strict_run_raises_on_all_ranks_what_they_disagree_about(folder: Path) -> None:
+    run = provml.init("strict", phase="learning", output=folder / "strict.h5", comm=comm, strict=True)
+    with run.training(params={"lr": rank}) as training:
+        training.log(0, loss=1.0)
+    with pytest.raises(provml.ProvMLError, match="disagree in the parameters of 'training'"):
+        run.finish()
+    # The file is whole all the same.
+    assert File(folder / "strict.h5").run.status == "finished"
