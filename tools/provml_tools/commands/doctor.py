@@ -4,37 +4,80 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
-from pathlib import Path
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 HELP = "say what was found of MPI, HDF5, GPUs and scheduler, and what to do"
 DESCRIPTION = """\
-Look for what capturing and asking need: an MPI and a launcher of the same kind, HDF5, GPUs, a scheduler, and a file
-system that can do what an output needs. What is missing is said with what to do about it; that is no error."""
+Look for what capturing and asking need, and say what was found, what it means and what to do about it:
+Python and its packages, MPI and its launcher, HDF5, GPUs, the places of outputs and journals, scheduler and names.
+MPI, GPUs and file systems are tried out in processes of their own, so a broken one cannot stop this command.
+Started by mpiexec or srun, rank 0 alone reports, and all ranks are asked where they are.
+
+states:
+  ok       works
+  note     works, or is not needed by all, but should be known
+  missing  is not there, and what needs it cannot be done
+  broken   is there, and does not work"""
 EXAMPLES = """\
 examples:
   provml doctor
-  provml doctor /scratch/me          the folder that outputs are to go to
-  provml doctor --json"""
+  provml doctor --output /scratch/me/facies.h5      the place that an output is to go to
+  provml doctor --json | jq -r '.findings[] | select(.state == "broken") | .remedy'
+  mpiexec -n 4 provml doctor
+  srun --mpi=pmi2 provml doctor
+
+exit codes: 0 done, also if things are missing or broken; 1 a check itself failed; 2 wrong call"""
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("folder", nargs="?", default=".", metavar="FOLDER", help="where outputs go (default: here)")
-    parser.add_argument("--json", action="store_true", help="for programs: an array with an object a finding")
+    parser.add_argument(
+        "--output",
+        default=".",
+        metavar="PATH",
+        help="an output, or the folder for it, whose file system is tried out; nothing stays there (default: here)",
+    )
+    parser.add_argument("--json", action="store_true", help="for programs: one object, with all findings")
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long one thing may take to answer (default: 30)",
+    )
 
 
 def run(options: Namespace) -> int:
     """Examine, and show it."""
-    from provml_tools.doctor import as_rows, examine
-    from provml_tools.query.tables import safe
+    from provml_tools.doctor import Doctor, is_silent, report
+    from provml_tools.doctor.findings import Screen, summary, wants_colours
+    from provml_tools.query.tables import plain
 
-    findings = examine(Path(options.folder).absolute())
-    if options.json:
-        sys.stdout.write(json.dumps(as_rows(findings), indent=2, ensure_ascii=False) + "\n")
+    doctor = Doctor(options.output, options.timeout)
+    if is_silent(doctor.launch):
+        doctor.attend()
         return 0
-    for one in findings:
-        sys.stdout.write(f"{one.state:<8} {one.what:<12} {safe(one.found)}\n")
-        if one.remedy:
-            sys.stdout.write(f"{'':<21} -> {safe(one.remedy)}\n")
-    return 0
+    findings = doctor.examine()
+    if options.json:
+        findings += doctor.ranks()
+        said = plain(report(doctor, options.output, findings))
+        sys.stdout.write(json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        return int(doctor.failed)
+    # Some launchers give their ranks a terminal of their own, whose colours may end in a file.
+    screen = Screen(sys.stdout, colours=not doctor.launch.kind and wants_colours(sys.stdout))
+    screen.show(findings)
+    # Asked last, with all else said: a launcher may end a job whose MPI fails, and this command with it.
+    ranks = doctor.ranks()
+    screen.show(ranks)
+    sys.stdout.write(f"{summary([*findings, *ranks])}\n")
+    return int(doctor.failed)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 3600:
+        raise ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
+    return value
