@@ -45,6 +45,8 @@ FIRST = 4096
 """Where the frames begin."""
 _IDENTITY = struct.Struct("<IIIIQI")
 _FURTHER = 1 << 20
+_PIECE = 1 << 26
+"""What is read of a dead journal at once, and the largest record that is believed there."""
 _ZEROS = bytes(1 << 20)
 
 Recorder = Callable[..., None]
@@ -434,11 +436,18 @@ class DeadSegment:
 
 
 def _read(descriptor: int, start: int, end: int) -> bytes:
-    parts: list[bytes] = []
-    while start < end:
-        part = os.pread(descriptor, min(end - start, 1 << 26), start)
+    """Return the bytes of frames; no more than a piece beyond the last whole one, since a file may claim any size."""
+    found, at = bytearray(), 0
+    while start + len(found) < end:
+        part = os.pread(descriptor, min(end - start - len(found), _PIECE), start + len(found))
         if not part:
             break
-        parts.append(part)
-        start += len(part)
-    return b"".join(parts)
+        found += part
+        if start + len(found) < end:
+            with memoryview(found) as view:
+                for offset, size, _, _ in records.walk(view, at):
+                    at = offset + size
+            size = int.from_bytes(found[at : at + 4], "little")
+            if len(found) - at >= records.HEADER.size and not len(found) - at < size <= _PIECE:
+                break
+    return bytes(found)

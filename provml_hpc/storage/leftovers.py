@@ -69,7 +69,7 @@ def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSe
         for path in sorted(folder.glob("*.journal")):
             try:
                 segment = DeadSegment(path)
-            except (OSError, ProvMLError) as error:
+            except (OSError, MemoryError, ProvMLError) as error:
                 troubles.append(f"{path}: {error}")
                 continue
             if run is None or segment.description.get("run") == run:

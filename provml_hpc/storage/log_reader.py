@@ -58,7 +58,7 @@ class LogReader:
             self._file = open_following(self.path)
         except FileNotFoundError:
             raise FileMissingError(f"there is no file {self.path}: check the name") from None
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError) as error:  # h5py has no one error for a damaged file
             raise FormatError(
                 f"{self.path} cannot be read as HDF5 ({brief(error)}): it may be cut off, or not HDF5"
             ) from error

@@ -147,7 +147,7 @@ class TablesFile:
             self._file: Any = h5py.File(self.path, "r", locking="best-effort")
         except FileNotFoundError:
             raise FileMissingError(f"there is no file {self.path}: check the name") from None
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError) as error:  # h5py has no one error for a damaged file
             raise FormatError(_unreadable(self.path, error)) from error
         try:
             with self._guarded():
@@ -296,7 +296,7 @@ def _kind(group: Any) -> str:
     return str(group.attrs.get("encoding-type", "")) if isinstance(group, h5py.Group) else ""
 
 
-def _unreadable(path: Path, error: OSError) -> str:
+def _unreadable(path: Path, error: Exception) -> str:
     if path.is_dir():
         return f"{path} is a folder: give a file in it"
     try:
