@@ -212,6 +212,11 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
 
 
+def kept(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of an earlier result file that is to be added to, if there is one."""
+    return read(path) if path.exists() else []
+
+
 def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser:
     """Return a parser with what all benchmarks take: ``--rounds``, ``--seed``, ``--results``, ``--folder``."""
     parser = argparse.ArgumentParser(

@@ -84,7 +84,7 @@ def spent(work: Callable[[Rows, Path], Path], rows: Rows, folder: Path) -> Mappi
 def main() -> None:
     """Measure, print the targets, write the results."""
     parser = options(__doc__, rounds=7)
-    parser.add_argument("--steps", type=int, default=200_000, help="steps of one repeat")
+    parser.add_argument("--steps", type=int, default=400_000, help="steps of one repeat")
     chosen = parser.parse_args()
     report, steps = Report("whole"), chosen.steps
     rows = series(steps, FULL)

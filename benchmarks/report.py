@@ -1,0 +1,289 @@
+"""Puts results into ``docs/benchmarks.md``, between its markers, and draws the plots beside it.
+
+``python -m benchmarks.report`` reads ``benchmarks/results``; plots need the extra ``bench`` and are left out without it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import RESULTS, ROOT, kept
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+Lines = list[dict[str, Any]]
+
+
+def put(page: str, name: str, text: str) -> str:
+    """Return the page with a text between the markers of that name.
+
+    Raises
+    ------
+    ValueError
+        It has no such markers.
+    """
+    first, last = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    before, opened, rest = page.partition(first)
+    _, closed, after = rest.partition(last)
+    if not opened or not closed:
+        raise ValueError(f"no marker <!-- {name} --> ... <!-- /{name} --> in the page: add both lines")
+    return f"{before}{first}{text.rstrip()}\n{last}{after}"
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table in Markdown."""
+    names = list(head)
+    lines = [names, ["---"] * len(names), *([str(cell) for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float) -> str:
+    """Return a number with three digits that count."""
+    if value != 0 and (abs(value) < 0.001 or abs(value) >= 1e7):
+        return f"{value:.2e}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def spread(line: dict[str, Any]) -> str:
+    """Return a median with its interval."""
+    if line["low"] == line["high"]:
+        return number(line["median"])
+    return f"{number(line['median'])} [{number(line['low'])}, {number(line['high'])}]"
+
+
+def pick(lines: Lines, kind: str, **wanted: Any) -> Lines:
+    """Return the lines of one kind with these facts."""
+    return [line for line in lines if line["kind"] == kind and all(line.get(k) == v for k, v in wanted.items())]
+
+
+def _machine(results: dict[str, Lines]) -> str:
+    rows = []
+    for name, lines in results.items():
+        for line in pick(lines, "machine")[-1:]:
+            built = f"Python {line['python']}, numpy {line['numpy']}, h5py {line['h5py']}, mpi4py {line['mpi4py']}"
+            where = f"{line['cpu']}, {line['cores']} cores, {line['memory_gib']} GiB, {line['system']}"
+            rows.append([name, f"`{line['command']}`", line["time"], line["load_before"], where, built])
+    return table(["results", "command", "when", "load before", "machine", "versions"], rows)
+
+
+def _targets(results: dict[str, Lines]) -> str:
+    rows = []
+    for lines in results.values():
+        for line in pick(lines, "target"):
+            met = "yes" if line["met"] else "**no**"
+            limit = f"≤ {line['limit']:g} {line['unit'].replace('ratio', '')}".strip()
+            rows.append([line["what"], limit, spread(line), met, line["remark"]])
+    return table(["what", "target", "reached", "met", "remark"], rows)
+
+
+def _call(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("call", []), "measurement", unit="ns")
+    steps = list(dict.fromkeys(line["what"] for line in lines))
+    arms = list(dict.fromkeys(line["arm"] for line in lines))
+    found = {(line["what"], line["arm"]): line for line in lines}
+    rows = [[arm, *(spread(found[step, arm]) if (step, arm) in found else "" for step in steps)] for arm in arms]
+    return table(["CPU of the caller, ns", *(step.replace("a step with ", "") for step in steps)], rows)
+
+
+def _structure(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("call", []), "measurement", unit="us")
+    return table(["call", "library", "clock", "microseconds"], [[d["what"], d["arm"], d["clock"], spread(d)] for d in lines])
+
+
+def _longest(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("longest", []), "measurement")
+    found = {(line["arm"], line["clock"], line["what"].partition(": ")[2]): line for line in lines}
+    names = ("p50", "p99", "p99.9", "max", "above 1 ms", "preemptions")
+    keys = list(dict.fromkeys((arm, clock) for arm, clock, _ in found))
+    rows = [[arm, clock, *(number(found[arm, clock, name]["median"]) for name in names)] for arm, clock in keys]
+    return table(["arm", "clock", *(f"{n}, ns" if n[0] in "pm" and n != "preemptions" else n for n in names)], rows)
+
+
+def _whole(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("whole", []), "measurement")
+    rows = [[d["what"], d["arm"], d.get("clock", ""), d["unit"], spread(d)] for d in lines if d.get("clock") != "wall"]
+    return table(["what", "arm", "clock", "unit", "median"], rows)
+
+
+def _close(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("close", []), "measurement")
+    return table(["what", "arm", "unit", "median"], [[d["what"], d["arm"], d["unit"], spread(d)] for d in lines])
+
+
+def _footprint(results: dict[str, Lines]) -> str:
+    lines = results.get("footprint", [])
+    rows = [[d["what"], d["arm"], f"{spread(d)} ms"] for d in pick(lines, "measurement")]
+    for rank in pick(lines, "note", what="a rank"):
+        who = "writer" if rank["writer"] else "no writer"
+        grown = f"{rank['above_buffer_mib']} MiB resident, {rank['anonymous_mib']} MiB of them its own"
+        rows.append([f"memory above the buffer, rank {rank['rank']}", who, grown])
+    return table(["what", "arm", "median"], rows)
+
+
+def _flush(results: dict[str, Lines]) -> str:
+    lines = results.get("flush", [])
+    rows = []
+    for ratio in pick(lines, "ratio", arm="flush", clock="wall"):
+        facts = {k: ratio[k] for k in ("ranks", "bytes", "mpi", "place")}
+        times = {d["arm"]: d for d in pick(lines, "measurement", clock="wall", **facts)}
+        control = pick(lines, "ratio", arm="bare, A/A control", clock="wall", **facts)[-1]
+        cpu = pick(lines, "ratio", arm="flush", clock="cpu all", **facts)[-1]
+        rows.append(
+            [
+                ratio["mpi"].split()[0].replace("Open", "Open MPI"),
+                ratio["place"],
+                ratio["ranks"],
+                f"{ratio['bytes'] >> 10} KiB",
+                number(times["flush"]["median"]),
+                number(times["bare"]["median"]),
+                spread(ratio),
+                spread(control),
+                spread(cpu),
+            ]
+        )
+    head = ["MPI", "file", "ranks", "bytes a rank", "flush, ms", "bare, ms", "wall ratio", "A/A control", "CPU ratio, all ranks"]
+    return table(head, rows)
+
+
+def _peers(results: dict[str, Lines]) -> str:
+    lines = results.get("peers", [])
+    rows = []
+    for line in pick(lines, "measurement", what="a step of 3 values: caller"):
+        name = line["arm"]
+        total, size = (pick(lines, "measurement", what=f"a step of 3 values: {w}", arm=name)[0] for w in ("total", "bytes"))
+        caller_share, total_share = (
+            pick(lines, "ratio", what=f"a step of 3 values: {w}", arm=name)[0] for w in ("caller", "total")
+        )
+        cells = [name, number(line["median"]), number(caller_share["median"]), number(total["median"])]
+        rows.append([*cells, number(total_share["median"]), number(size["median"]), line["remark"]])
+    rows += [[d["peer"], "", "", "", "", "", f"{d['reason']}; {d['remark']}"] for d in pick(lines, "note", what="peer missing")]
+    head = ["tool", "caller, ns", "of JSON lines", "all CPU to the end, ns", "of JSON lines", "bytes a step", "settings"]
+    return table(head, rows)
+
+
+def _overhead(results: dict[str, Lines]) -> str:
+    lines = results.get("overhead", [])
+    rows = []
+    for line in pick(lines, "measurement", clock="capture cpu"):
+        facts = {k: line[k] for k in ("ranks", "step_ms", "events", "device", "arm", "library")}
+        calls = pick(lines, "measurement", clock="capture cpu, calls", **facts)[-1]
+        wall = pick(lines, "measurement", clock="wall", **facts)[-1]
+        above = pick(lines, "ratio", what="wall of a step, percent above nothing", **facts)
+        percent = f"{above[-1]['median']:+.1f} [{above[-1]['low']:+.1f}, {above[-1]['high']:+.1f}]" if above else ""
+        cells = [line["ranks"], line["device"], f"{line['step_ms']:g}", line["events"], line["arm"]]
+        rows.append([*cells, spread(calls), spread(line), number(wall["median"]), percent])
+    head = ["ranks", "accelerator", "step, ms", "values", "arm", "calls, CPU us", "with flush, CPU us", "wall, us", "wall, % above nothing"]
+    return table(head, rows)
+
+
+def _model(results: dict[str, Lines]) -> str:
+    lines = results.get("model", [])
+    fits = [
+        [d["place"], d["clock"], *(number(v) for v in d["coefficients"].values()), d["held_out"], d["typical"], d["worst"]]
+        for d in pick(lines, "note", what="fit")
+    ]
+    head = ["file", "clock", "fixed, s", "a doubling, s", "a rank, s", "a byte, s", "held out", "typical", "worst"]
+    wanted = [d for d in pick(lines, "note", what="prediction") if d["clock"] == "cpu writer"]
+    rows = [
+        [d["place"], d["ranks"], f"{d['bytes'] >> 10} KiB", number(d["seconds"]), f"{d['writer_bytes'] >> 20} MiB"] for d in wanted
+    ]
+    told = table(["file", "ranks", "bytes a rank", "writer's CPU, s", "receive buffer at the writer"], rows)
+    return f"{table(head, fits)}\n\n{told}"
+
+
+TABLES: dict[str, Callable[[dict[str, Lines]], str]] = {
+    "targets": _targets,
+    "call": _call,
+    "structure": _structure,
+    "longest": _longest,
+    "whole": _whole,
+    "close": _close,
+    "footprint": _footprint,
+    "flush": _flush,
+    "peers": _peers,
+    "overhead": _overhead,
+    "model": _model,
+    "machine": _machine,
+}
+ORDER = ("call", "whole", "longest", "close", "footprint", "flush", "peers", "overhead", "model")
+
+
+def draw(results: dict[str, Lines], folder: Path) -> list[Path]:
+    """Draw the plots as PNG and SVG, where matplotlib is installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no plots: install the extra bench for matplotlib")
+        return []
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "provml-hpc"  # the same results, the same bytes
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+
+    def save(figure: Any, name: str) -> None:
+        figure.tight_layout()
+        for kind in ("png", "svg"):
+            path = folder / f"{name}.{kind}"
+            figure.savefig(path, dpi=120, metadata={"Date": None} if kind == "svg" else None)
+            made.append(path)
+        pyplot.close(figure)
+
+    bars = [d for d in pick(results.get("call", []), "measurement", what="a step with 3 values") if d["arm"] != "nothing"]
+    if bars:
+        figure, axes = pyplot.subplots(figsize=(7, 3.5))
+        bars.sort(key=lambda d: d["median"])
+        values = [d["median"] for d in bars]
+        reach = [[d["median"] - d["low"] for d in bars], [d["high"] - d["median"] for d in bars]]
+        axes.barh([d["arm"] for d in bars], values, xerr=reach, color=["C0" if d["arm"] in ("log", "series") else "0.7" for d in bars])
+        axes.set_xlabel("CPU of the caller, ns a step of 3 values (95 % interval of the median)")
+        save(figure, "call")
+    shares = pick(results.get("peers", []), "ratio")
+    if shares:
+        figure, axes = pyplot.subplots(figsize=(7, 4))
+        names = list(dict.fromkeys(d["arm"] for d in shares))
+        for offset, what, colour in ((-0.2, "caller", "C0"), (0.2, "total", "C1")):
+            found = {d["arm"]: d["median"] for d in shares if d["what"].endswith(what)}
+            places = [index + offset for index in range(len(names))]
+            axes.barh(places, [found[name] for name in names], height=0.38, color=colour, label=what)
+        axes.set_yticks(range(len(names)), names)
+        axes.axvline(1, color="0.4", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_xlabel("CPU of a step of 3 values, plain JSON lines = 1")
+        axes.legend()
+        save(figure, "peers")
+    flushes = [d for d in pick(results.get("flush", []), "measurement", clock="cpu writer", place="in memory") if d["bytes"] == 64 << 10]
+    if flushes:
+        figure, axes = pyplot.subplots(figsize=(7, 3.5))
+        for name in ("flush", "bare"):
+            points = sorted((d["ranks"], d["median"]) for d in flushes if d["arm"] == name and d["mpi"].startswith("MPICH"))
+            axes.plot([n for n, _ in points], [v for _, v in points], "o-", label=name)
+        axes.set_xlabel("ranks, 64 KiB each, MPICH, file in memory")
+        axes.set_ylabel("CPU of the writer, ms")
+        axes.legend()
+        save(figure, "flush")
+    return made
+
+
+def main() -> None:
+    """Write the page and draw the plots."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--plots", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the plots")
+    chosen = parser.parse_args()
+    results = {name: lines for name in ORDER if (lines := kept(chosen.results / f"{name}.jsonl"))}
+    page = chosen.page.read_text()
+    for name, make in TABLES.items():
+        page = put(page, name, make(results))
+    chosen.page.write_text(page)
+    print("->", chosen.page)
+    for path in draw(results, chosen.plots):
+        print("->", path)
+
+
+if __name__ == "__main__":
+    main()

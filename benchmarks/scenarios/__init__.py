@@ -1,0 +1,1 @@
+"""What ranks do in the benchmarks that launch them."""
