@@ -171,7 +171,7 @@ CLASSES: tuple[Class, ...] = (
     Class(15, "TrainingExecution", _RETRO, "LearningStageExecution", _ACT, ("mls:Run",), _OLD, _L, "One training that ran."),
     Class(16, "ValidationExecution", _RETRO, "LearningStageExecution", _ACT, ("mls:Run",), _OURS, _L, "One validation that ran."),
     Class(17, "EvaluationExecution", _RETRO, "LearningStageExecution", _ACT, ("mls:Run",), _OLD, _L, "One evaluation that ran."),
-    Class(18, "LearningStageSectionExecution", _RETRO, None, _ACT, (), _OURS, _L,
+    Class(18, "LearningStageSectionExecution", _RETRO, None, _ACT, (), _OLD, _L,
           "One epoch, fold or group of batches that ran.",
           (*_ACTIVITY, _text("section_kind", "provml:sectionKind", "epoch, fold, batch, or what the user calls it"),
            _integer("section_index", "provml:sectionIndex", "its place among the sections of its kind"),
