@@ -71,6 +71,10 @@ docs: $(VENV)/.dev ## write the generated parts of docs/ anew
 	$(RUN) -m provml_tools.reference docs/vocabulary.md
 	$(RUN) -m provml_tools.ontology docs/ontology
 
+.PHONY: bench
+bench: $(VENV)/.demo ## a short tour of the benchmarks, a few minutes; docs/benchmarks.md has the long one
+	$(RUN) -m benchmarks.tour
+
 .PHONY: environments
 environments: ## both environments, side by side
 	@$(MAKE) --no-print-directory -j 2 $(VENV)/.dev $(OPENMPI)/.test

@@ -109,7 +109,9 @@ def structure(folder: Path, rounds: int, seed: int, report: Report) -> None:
         "use_dataset of a new 4 KiB file": datasets,
     }
     ways = {
-        f"{what}|{'off' if off else 'on'}": partial(once, off, work) for what, work in works.items() for off in (0, 1)
+        f"{what}|{'off' if off else 'on'}": partial(once, off, work)
+        for what, work in works.items()
+        for off in (False, True)
     }
     for way, values in compare(ways, rounds, seed=seed).items():
         what, _, arm = way.partition("|")

@@ -1,6 +1,6 @@
 """Closing a large file against a plain compressed h5py write of the same arrays.
 
-``python -m benchmarks.close`` fills a log with 10 million samples, as the ranks' frames would have come, then closes it.
+``python -m benchmarks.close`` fills a log with 10 million samples through recorder and flush points, then closes it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What every benchmark shares: arms in random order, medians with bootstrap intervals, results as JSON lines.
 
-A figure of this folder is never one run's. Each *arm* (a way to do the same work) is repeated, the arms of one round run
-in random order in the same process, and a ratio is taken within each round, so that what slows the machine for a while
-slows both sides. Beside a percentage stands its A/A control: the same arm twice, which shows what a difference of
+A figure of this folder is never one run's. Each *arm* (a way to do the same work) is repeated, the arms of one round
+run in random order in the same process, and a ratio is taken within each round, so that what slows the machine for a
+while slows both sides. Beside a percentage stands its A/A control: the same arm twice, which shows what a difference of
 nothing looks like on this machine.
 """
 
@@ -215,6 +215,11 @@ def read(path: Path) -> list[dict[str, Any]]:
 def kept(path: Path) -> list[dict[str, Any]]:
     """Return the lines of an earlier result file that is to be added to, if there is one."""
     return read(path) if path.exists() else []
+
+
+def pick_targets(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines that compare with a target."""
+    return [line for line in lines if line["kind"] == "target"]
 
 
 def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser:

@@ -1,8 +1,8 @@
 """Overhead of a training on many ranks: a synthetic step with the shape of one on accelerators.
 
-``python -m benchmarks.overhead --ranks 48`` launches the ranks here; the accelerator is then a timer, and the result is
-labelled so. ``--inside`` runs as one of the ranks of a job that was launched already, as ``slurm/overhead_48gpu.sbatch``
-does with ``--device cuda``.
+``python -m benchmarks.overhead --ranks 48`` launches the ranks here; the accelerator is then a timer, and the result
+is labelled so. ``--inside`` runs as one of the ranks of a job that was launched already, as
+``slurm/overhead_48gpu.sbatch`` does with ``--device cuda``.
 """
 
 from __future__ import annotations

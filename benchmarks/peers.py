@@ -177,7 +177,7 @@ def ours(steps: int, rounds: int, seed: int, folder: Path, report: Report) -> No
 
         from benchmarks.peer_programs import common
 
-        before = os.getcwd()
+        before = Path.cwd()
         os.chdir(folder)
         try:
             return common.spent(lambda: common.plain(f"plain-{time.monotonic_ns()}.jsonl"), rows)  # type: ignore[arg-type]

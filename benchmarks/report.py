@@ -1,6 +1,6 @@
 """Puts results into ``docs/benchmarks.md``, between its markers, and draws the plots beside it.
 
-``python -m benchmarks.report`` reads ``benchmarks/results``; plots need the extra ``bench`` and are left out without it.
+``python -m benchmarks.report`` reads ``benchmarks/results``; plots need the extra ``bench``, and are left out else.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def _call(results: dict[str, Lines]) -> str:
 
 def _structure(results: dict[str, Lines]) -> str:
     lines = pick(results.get("call", []), "measurement", unit="us")
-    return table(["call", "library", "clock", "microseconds"], [[d["what"], d["arm"], d["clock"], spread(d)] for d in lines])
+    return table(
+        ["call", "library", "clock", "microseconds"], [[d["what"], d["arm"], d["clock"], spread(d)] for d in lines]
+    )
 
 
 def _longest(results: dict[str, Lines]) -> str:
@@ -143,7 +145,17 @@ def _flush(results: dict[str, Lines]) -> str:
                 spread(cpu),
             ]
         )
-    head = ["MPI", "file", "ranks", "bytes a rank", "flush, ms", "bare, ms", "wall ratio", "A/A control", "CPU ratio, all ranks"]
+    head = [
+        "MPI",
+        "file",
+        "ranks",
+        "bytes a rank",
+        "flush, ms",
+        "bare, ms",
+        "wall ratio",
+        "A/A control",
+        "CPU ratio, all ranks",
+    ]
     return table(head, rows)
 
 
@@ -152,14 +164,27 @@ def _peers(results: dict[str, Lines]) -> str:
     rows = []
     for line in pick(lines, "measurement", what="a step of 3 values: caller"):
         name = line["arm"]
-        total, size = (pick(lines, "measurement", what=f"a step of 3 values: {w}", arm=name)[0] for w in ("total", "bytes"))
+        total, size = (
+            pick(lines, "measurement", what=f"a step of 3 values: {w}", arm=name)[0] for w in ("total", "bytes")
+        )
         caller_share, total_share = (
             pick(lines, "ratio", what=f"a step of 3 values: {w}", arm=name)[0] for w in ("caller", "total")
         )
         cells = [name, number(line["median"]), number(caller_share["median"]), number(total["median"])]
         rows.append([*cells, number(total_share["median"]), number(size["median"]), line["remark"]])
-    rows += [[d["peer"], "", "", "", "", "", f"{d['reason']}; {d['remark']}"] for d in pick(lines, "note", what="peer missing")]
-    head = ["tool", "caller, ns", "of JSON lines", "all CPU to the end, ns", "of JSON lines", "bytes a step", "settings"]
+    rows += [
+        [d["peer"], "", "", "", "", "", f"{d['reason']}; {d['remark']}"]
+        for d in pick(lines, "note", what="peer missing")
+    ]
+    head = [
+        "tool",
+        "caller, ns",
+        "of JSON lines",
+        "all CPU to the end, ns",
+        "of JSON lines",
+        "bytes a step",
+        "settings",
+    ]
     return table(head, rows)
 
 
@@ -167,27 +192,46 @@ def _overhead(results: dict[str, Lines]) -> str:
     lines = results.get("overhead", [])
     rows = []
     for line in pick(lines, "measurement", clock="capture cpu"):
-        facts = {k: line[k] for k in ("ranks", "step_ms", "events", "device", "arm", "library")}
+        facts = {k: line[k] for k in ("ranks", "step_ms", "events", "flush_every", "device", "arm", "library")}
         calls = pick(lines, "measurement", clock="capture cpu, calls", **facts)[-1]
         wall = pick(lines, "measurement", clock="wall", **facts)[-1]
         above = pick(lines, "ratio", what="wall of a step, percent above nothing", **facts)
         percent = f"{above[-1]['median']:+.1f} [{above[-1]['low']:+.1f}, {above[-1]['high']:+.1f}]" if above else ""
-        cells = [line["ranks"], line["device"], f"{line['step_ms']:g}", line["events"], line["arm"]]
+        cells = [line["ranks"], line["device"], f"{line['step_ms']:g}", line["events"], line["flush_every"], line["arm"]]
         rows.append([*cells, spread(calls), spread(line), number(wall["median"]), percent])
-    head = ["ranks", "accelerator", "step, ms", "values", "arm", "calls, CPU us", "with flush, CPU us", "wall, us", "wall, % above nothing"]
+    head = [
+        "ranks",
+        "accelerator",
+        "step, ms",
+        "values",
+        "steps a flush",
+        "arm",
+        "calls, CPU us",
+        "with flush, CPU us",
+        "wall, us",
+        "wall, % above nothing",
+    ]
     return table(head, rows)
 
 
 def _model(results: dict[str, Lines]) -> str:
     lines = results.get("model", [])
     fits = [
-        [d["place"], d["clock"], *(number(v) for v in d["coefficients"].values()), d["held_out"], d["typical"], d["worst"]]
+        [
+            d["place"],
+            d["clock"],
+            *(number(v) for v in d["coefficients"].values()),
+            d["held_out"],
+            d["typical"],
+            d["worst"],
+        ]
         for d in pick(lines, "note", what="fit")
     ]
     head = ["file", "clock", "fixed, s", "a doubling, s", "a rank, s", "a byte, s", "held out", "typical", "worst"]
     wanted = [d for d in pick(lines, "note", what="prediction") if d["clock"] == "cpu writer"]
     rows = [
-        [d["place"], d["ranks"], f"{d['bytes'] >> 10} KiB", number(d["seconds"]), f"{d['writer_bytes'] >> 20} MiB"] for d in wanted
+        [d["place"], d["ranks"], f"{d['bytes'] >> 10} KiB", number(d["seconds"]), f"{d['writer_bytes'] >> 20} MiB"]
+        for d in wanted
     ]
     told = table(["file", "ranks", "bytes a rank", "writer's CPU, s", "receive buffer at the writer"], rows)
     return f"{table(head, fits)}\n\n{told}"
@@ -232,13 +276,20 @@ def draw(results: dict[str, Lines], folder: Path) -> list[Path]:
             made.append(path)
         pyplot.close(figure)
 
-    bars = [d for d in pick(results.get("call", []), "measurement", what="a step with 3 values") if d["arm"] != "nothing"]
+    bars = [
+        d for d in pick(results.get("call", []), "measurement", what="a step with 3 values") if d["arm"] != "nothing"
+    ]
     if bars:
         figure, axes = pyplot.subplots(figsize=(7, 3.5))
         bars.sort(key=lambda d: d["median"])
         values = [d["median"] for d in bars]
         reach = [[d["median"] - d["low"] for d in bars], [d["high"] - d["median"] for d in bars]]
-        axes.barh([d["arm"] for d in bars], values, xerr=reach, color=["C0" if d["arm"] in ("log", "series") else "0.7" for d in bars])
+        axes.barh(
+            [d["arm"] for d in bars],
+            values,
+            xerr=reach,
+            color=["C0" if d["arm"] in ("log", "series") else "0.7" for d in bars],
+        )
         axes.set_xlabel("CPU of the caller, ns a step of 3 values (95 % interval of the median)")
         save(figure, "call")
     shares = pick(results.get("peers", []), "ratio")
@@ -255,11 +306,17 @@ def draw(results: dict[str, Lines], folder: Path) -> list[Path]:
         axes.set_xlabel("CPU of a step of 3 values, plain JSON lines = 1")
         axes.legend()
         save(figure, "peers")
-    flushes = [d for d in pick(results.get("flush", []), "measurement", clock="cpu writer", place="in memory") if d["bytes"] == 64 << 10]
+    flushes = [
+        d
+        for d in pick(results.get("flush", []), "measurement", clock="cpu writer", place="in memory")
+        if d["bytes"] == 64 << 10
+    ]
     if flushes:
         figure, axes = pyplot.subplots(figsize=(7, 3.5))
         for name in ("flush", "bare"):
-            points = sorted((d["ranks"], d["median"]) for d in flushes if d["arm"] == name and d["mpi"].startswith("MPICH"))
+            points = sorted(
+                (d["ranks"], d["median"]) for d in flushes if d["arm"] == name and d["mpi"].startswith("MPICH")
+            )
             axes.plot([n for n, _ in points], [v for _, v in points], "o-", label=name)
         axes.set_xlabel("ranks, 64 KiB each, MPICH, file in memory")
         axes.set_ylabel("CPU of the writer, ms")

@@ -1,4 +1,4 @@
-"""The work that every peer does: steps of 3 values, in a folder of its own; JSON lines beside it in the same process."""
+"""The work that every peer does: steps of 3 values in a folder of its own, and JSON lines in the same process."""
 
 import gc
 import json

@@ -13,6 +13,9 @@ for name in ("torch", "torch.nn", "torch.utils", "torch.utils.data", "torchvisio
     if parent:
         setattr(sys.modules[parent], child, stand_in)
 
+for part in ("cuda", "distributed"):
+    setattr(sys.modules["torch"], part, types.SimpleNamespace(is_available=lambda: False))
+
 from common import main
 
 with mock.patch.object(sys, "argv", ["training.py"]):

@@ -85,7 +85,8 @@ def main() -> None:
         run.flush()
         for size in arguments["sizes"]:
             bare = {
-                durable: Bare(comm, folder / f"bare-{size}-{durable}.h5", size, durable=durable) for durable in (0, 1)
+                durable: Bare(comm, folder / f"bare-{size}-{durable}.h5", size, durable=durable)
+                for durable in (False, True)
             }
 
             def timed_flush(size: int = size) -> dict[str, float]:
@@ -99,8 +100,8 @@ def main() -> None:
 
             ways: dict[str, Callable[[], dict[str, float]]] = {"flush": timed_flush}
             if size:
-                ways["bare, not synced"] = lambda bare=bare: measure(comm, bare[0].step)  # type: ignore[misc]
-                ways["bare"] = lambda bare=bare: measure(comm, bare[1].step)  # type: ignore[misc]
+                ways["bare, not synced"] = lambda bare=bare: measure(comm, bare[False].step)  # type: ignore[misc]
+                ways["bare"] = lambda bare=bare: measure(comm, bare[True].step)  # type: ignore[misc]
                 ways["bare, A/A control"] = ways["bare"]
             draw = random.Random(arguments["seed"] + size)
             names = sorted(ways)

@@ -1,4 +1,4 @@
-"""Ranks that train: the accelerator works, the host waits, gradients are summed, events are logged, now and then flushed.
+"""Ranks that train: the accelerator works, the host waits, gradients are summed, events are logged and flushed.
 
 All arms run in one job, block by block in random order. The accelerator is a timer, which sleeps as a host does that
 waits for its device; with ``"device": "cuda"`` it is a chain of matrix products on the rank's device.

@@ -113,7 +113,9 @@ def test_every_arm_does_the_work_that_its_name_says(count: int, tmp_path: Path) 
             assert samples["value"][0] == arms.value(arms.measures(count).index(name))
 
 
-def test_a_run_that_is_off_writes_nothing_and_leaves_the_setting_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_is_off_writes_nothing_and_leaves_the_setting_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PROVML_DISABLE", "0")
     with arms.training(tmp_path, "off", off=True) as (_, training):
         training.log(0, loss=1.0)
