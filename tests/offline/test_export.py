@@ -173,7 +173,7 @@ def test_what_a_crate_says(files: list[Path], tmp_path: Path) -> None:
     assert {said[one["@id"]]["name"] for one in _list(trial["object"])} == {"tiles.h5", "lr"}
     assert {said[one["@id"]]["name"] for one in _list(trial["result"])} == {"unet-0.npz", "loss"}
     assert said[_list(trial["agent"])[0]["@id"]]["name"] == "cleo"
-    assert trial["startTime"] == "2025-10-11T08:53:21.000000Z"
+    assert trial["startTime"] == "2025-10-11T08:53:21.000+00:00"
     [tiles] = [one for one in said.values() if one.get("name") == "tiles.h5"]
     assert tiles["sha256"] == made.learning().nodes["Content"].columns["digest"][0]
 

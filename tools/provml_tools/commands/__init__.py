@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from provml_tools.commands import convert, doctor, export, info, load, query, recover, validate
+from provml_tools.commands import convert, doctor, export, import_, info, load, query, recover, validate
 
 
 class Command(Protocol):
@@ -41,6 +41,7 @@ COMMANDS: dict[str, Command] = {
     "query": query,
     "load": load,
     "export": export,
+    "import": import_,
     "validate": validate,
     "recover": recover,
     "doctor": doctor,

@@ -293,5 +293,5 @@ def _iri(row: Row) -> str:
 def _time(nanoseconds: int) -> str | None:
     if nanoseconds == ABSENT:
         return None
-    # To the microsecond: what schema.org's readers take.
-    return terms.times(np.array([nanoseconds], np.int64))[0][:26] + "Z"
+    # To the millisecond, and with an offset: the form that the profile recommends.
+    return terms.times(np.array([nanoseconds], np.int64))[0][:23] + "+00:00"
