@@ -7,6 +7,7 @@ is known by its run and its place in it.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha1
 from uuid import UUID, uuid5
@@ -46,6 +47,11 @@ def named(authority: str, kind: str, name: str, scope: str = "") -> str:
 def local(run: str, *place: object) -> str:
     """Return the uuid of a record that is known by its run and its place in it."""
     return _uuid5(_bytes(run), json.dumps(place))
+
+
+def series(run: str, activity: str, measures: Iterable[str], measure: str) -> str:
+    """Return the uuid of the series of one measure among those that an activity logged together, in any order."""
+    return local(run, "series", activity, sorted(measures), measure)
 
 
 def graph(run: str) -> str:

@@ -116,6 +116,14 @@ class Activities:
             or next(iter(self.roots.values()))
         )
 
+    def within(self, activity: str, at: int) -> int:
+        """Return a time, or the end of an activity if that came earlier.
+
+        A user may name the model of a training just after its ``with`` block; PROV knows no generation, and no usage,
+        by an activity that is over (PROV-CONSTRAINTS, constraints 33 and 34).
+        """
+        return min(at, int(self.builder.row(activity).get("end_ns", at)))
+
     def _open_parts(self, stream: Stream) -> None:
         source, run = stream.source, self.run.uuid
         root = Part(run, None, None, source.rank, stream.started_ns)

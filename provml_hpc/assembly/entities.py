@@ -97,6 +97,7 @@ class Entities:
         written = look.modified_ns >= part.start_ns - _CLOCKS_APART_NS
         self._node(uuid, cls, said)
         self.of[source, sequence] = uuid
+        at = self.activities.within(part.uuid, at)
         self.made_at[uuid] = min(at, self.made_at.get(uuid, at))
         self.builder.relate("wasGeneratedBy", uuid, part.uuid, source.rank, time_ns=at)
         stage = self.activities.stage_of.get(part.uuid)

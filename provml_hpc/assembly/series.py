@@ -114,7 +114,7 @@ class Series:
         """Make the MetricSeries of each measure of a table."""
         for name in table.measures:
             by_rank = table.by_rank[name]
-            uuid = identity.local(self._run.uuid, "series", table.activity, sorted(table.measures), name)
+            uuid = identity.series(self._run.uuid, table.activity, table.measures, name)
             whole = reduce(_Figures.join, by_rank.values())
             text = {
                 str(rank): {

@@ -131,7 +131,7 @@ class Statements:
             return
         activity = self._activity(source, record.activity)
         # A rank may name what another one is about to make; it cannot have read it before that.
-        at = max(at, self.entities.made_at.get(entity, at))
+        at = max(self.activities.within(activity, at), self.entities.made_at.get(entity, 0))
         self.build.relate("used", activity, entity, source.rank, parted=record.role, role=record.role, time_ns=at)
         self._into_stage("hasInput", activity, entity)
 
@@ -139,6 +139,7 @@ class Statements:
         activity = self._activity(source, record.activity)
         entity = self._entity(source, record.entity)
         about = entity or activity
+        at = self.activities.within(activity, at)
         cls = self._class_of_value(record, entity)
         uuid = identity.local(self.run.uuid, "value", about, cls, record.name, record.type, record.text)
         self.build.node(
@@ -173,6 +174,7 @@ class Statements:
 
     def _evaluated(self, source: records.Source, at: int, record: records.Evaluated) -> None:
         activity = self._activity(source, record.activity)
+        at = self.activities.within(activity, at)
         on, model = self._entity(source, record.on), self._entity(source, record.model)
         said = (source.attempt, activity, record.name, record.step, on or "", model or "")
         self._times_said[(source, *said)] += 1

@@ -55,10 +55,9 @@ def place_samples(graph: Graph) -> None:
         for measure in table.measures:
             columns[measure] = free_name(measure, (*FIXED_COLUMNS, *columns.values()))
         table.column_of = columns
-        place = "series", uuids[table.activity], list(table.measures)
         for measure in table.measures:
-            # As the assembly names the series of a table.
-            pointers[identity.local(graph.run.uuid, *place, measure)] = table.path, columns[measure]
+            uuid = identity.series(graph.run.uuid, uuids[table.activity], table.measures, measure)
+            pointers[uuid] = table.path, columns[measure]
     series = graph.nodes.get("MetricSeries")
     if series is None:
         return

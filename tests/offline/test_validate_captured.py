@@ -53,7 +53,7 @@ def _learn(folder: Path, name: str, earlier: Path | None) -> None:
         with run.training(task="regression", algorithm="SGD", use=[data], params={"momentum": 0.9}) as training:
             for epoch in training.sections("epoch", 3):
                 for step in range(4):
-                    training.log(4 * epoch.index + step, loss=1 / (1 + step))
+                    training.log(4 * epoch.index + step, loss=1 / (1 + step), gradient_norm=0.5)
                 with epoch.section("batch", 0):
                     pass
                 (folder / "model.npz").write_text(f"{name} {epoch.index}")
@@ -87,6 +87,24 @@ def test_a_log_is_valid_while_it_is_written(tmp_path: Path) -> None:
         assert report.checked["samples"] == 5
     run.finish()
     assert validate(tmp_path / "live.h5").findings == []
+
+
+def test_what_is_said_of_a_training_just_after_its_end_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("1\n")
+    with provml.init("late", phase="learning", output=str(tmp_path / "late.h5")) as run:
+        data = run.use_dataset(tmp_path / "data.csv")
+        with run.training() as training:
+            training.log(0, loss=1.0)
+        (tmp_path / "model.npz").write_text("model")
+        model = training.log_model(tmp_path / "model.npz")
+        training.evaluate(accuracy=0.5)
+        training.use(data)
+        training.log_params({"lr": 0.1})
+        with run.evaluation(use=[model]) as evaluation:
+            evaluation.evaluate(accuracy=0.5)
+    assert validate(tmp_path / "late.h5").findings == []
+    with provml.open(tmp_path / "late.h5") as file:
+        assert [model.label for model in file.entities if model.kind == "Model"] == [str(tmp_path / "model.npz")]
 
 
 @reasoner.needs_reference

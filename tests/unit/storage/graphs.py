@@ -86,7 +86,7 @@ def graph(*tables: SampleTable, **details: Any) -> Graph:
         table("ModelHyperparameterValue", 9, [{"label": "layers", "value": "3", "value_type": "integer"}]),
     ]  # fmt: skip
     series = [
-        (identity.local(RUN, "series", f"uuid-{one.activity}", list(one.measures), measure), measure, one.count)
+        (identity.series(RUN, f"uuid-{one.activity}", one.measures, measure), measure, one.count)
         for one in tables
         for measure in one.measures
     ]
