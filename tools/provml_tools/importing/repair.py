@@ -157,6 +157,7 @@ class _Reader:
         self._prefixes: dict[str, str] = {}
         for prefix, iri in _mapping(said.get("prefix") or said.get("prefixes")).items():
             self._prefixes[prefix] = self._namespace(prefix, str(iri))
+        self._declared = frozenset(self._prefixes)
         if "prefixes" in said:
             self._repairs["the member prefixes, which is called prefix"] += 1
 
@@ -179,7 +180,7 @@ class _Reader:
         if (
             not colon
             or ("/" in prefix)
-            or (prefix not in self._prefixes and not re.fullmatch("[A-Za-z_][\\w.-]*", prefix))
+            or (prefix not in self._declared and not re.fullmatch("[A-Za-z_][\\w.-]*", prefix))
         ):
             prefix, local = "default", text
         return Name(self._space(prefix), local)
