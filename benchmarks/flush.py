@@ -72,8 +72,12 @@ def note(report: Report, done: dict[str, Any], place: str) -> None:
                 control = against["bare, A/A control"]
                 remark = f"bare {1e3 * estimate(base[clock]).median:.2f} ms; A/A control {control.median:.2f} "
                 remark += f"[{control.low:.2f}, {control.high:.2f}]"
-                what = f"flush of 64 KiB a rank, {ranks} ranks, {library.split()[0]}, {place}"
+                what = f"flush of 64 KiB a rank, {ranks} ranks, {_short(library)}, {place}"
                 report.target(what, 2.0, against["flush"], "ratio", remark)
+
+
+def _short(library: str) -> str:
+    return "Open MPI" if library.startswith("Open MPI") else library.split()[0]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,9 @@ CONTROL = "A/A control"
 """Name of the arm that repeats the base arm."""
 
 
+MARKS = {True: "met", False: "NOT MET", None: "cannot be told here"}
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A median with its 95 % bootstrap interval."""
@@ -158,7 +161,9 @@ class Report:
 
     def __post_init__(self) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        command = f"python -m benchmarks.{self.benchmark} {' '.join(sys.argv[1:])}".strip()
+        # Whose folders these are is nobody's business: of a path that was given, its name.
+        given = [f"…/{Path(part).name}" if part.startswith(("/", "~")) else part for part in sys.argv[1:]]
+        command = " ".join(["python -m", f"benchmarks.{self.benchmark}", *given])
         self.lines.append({"kind": "machine", "time": now, "command": command, **machine()})
 
     def measured(self, what: str, arm: str, unit: str, values: Sequence[float], **facts: Any) -> Estimate:
@@ -175,23 +180,15 @@ class Report:
         self.lines.append({"kind": "ratio", "what": what, "arm": arm, "base": base, **_rounded(found), **facts})
         return found
 
-    def target(self, what: str, limit: float, found: Estimate, unit: str = "", remark: str = "") -> bool:
-        """Note a target, what was reached, and whether that is met."""
-        met = found.within(limit)
-        self.lines.append(
-            {
-                "kind": "target",
-                "what": what,
-                "limit": limit,
-                "unit": unit,
-                "met": met,
-                **_rounded(found),
-                "remark": remark,
-            }
-        )
-        mark = "met" if met else "NOT MET"
+    def target(
+        self, what: str, limit: float, found: Estimate, unit: str = "", remark: str = "", *, resolved: bool = True
+    ) -> bool | None:
+        """Note a target, what was reached, and whether that is met; None where the A/A control is too wide to tell."""
+        met = found.within(limit) if resolved else None
+        line = {"kind": "target", "what": what, "limit": limit, "unit": unit, "met": met, "remark": remark}
+        self.lines.append(line | _rounded(found))
         print(f"target {limit:g} {unit}".rstrip(), f"| {what} | reached {found.median:.4g}", end=" ")
-        print(f"[{found.low:.4g}, {found.high:.4g}] | {mark}", f"({remark})" if remark else "", flush=True)
+        print(f"[{found.low:.4g}, {found.high:.4g}] | {MARKS[met]}", f"({remark})" if remark else "", flush=True)
         return met
 
     def note(self, **facts: Any) -> None:

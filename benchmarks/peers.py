@@ -56,7 +56,7 @@ PEERS = (
             ("netCDF4", "xarray", "zarr<3", "prov[graph]", "psutil", "pandas", "pydot", "rocrate", "tqdm", "lxml"),
         ),
         "saved every 10,000 logs, not 100; torch and fvcore, which it uses for models only, are stand-ins; needs "
-        "Python 3.12, since it does not compile with its declared 3.10",
+        "Python 3.12, since below that it does not compile",
         python="3.12",
     ),
     Peer(

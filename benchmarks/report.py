@@ -72,7 +72,7 @@ def _targets(results: dict[str, Lines]) -> str:
     rows = []
     for lines in results.values():
         for line in pick(lines, "target"):
-            met = "yes" if line["met"] else "**no**"
+            met = {True: "yes", False: "**no**", None: "cannot be told here"}[line["met"]]
             limit = f"≤ {line['limit']:g} {line['unit'].replace('ratio', '')}".strip()
             rows.append([line["what"], limit, spread(line), met, line["remark"]])
     return table(["what", "target", "reached", "met", "remark"], rows)
@@ -197,7 +197,14 @@ def _overhead(results: dict[str, Lines]) -> str:
         wall = pick(lines, "measurement", clock="wall", **facts)[-1]
         above = pick(lines, "ratio", what="wall of a step, percent above nothing", **facts)
         percent = f"{above[-1]['median']:+.1f} [{above[-1]['low']:+.1f}, {above[-1]['high']:+.1f}]" if above else ""
-        cells = [line["ranks"], line["device"], f"{line['step_ms']:g}", line["events"], line["flush_every"], line["arm"]]
+        cells = [
+            line["ranks"],
+            line["device"],
+            f"{line['step_ms']:g}",
+            line["events"],
+            line["flush_every"],
+            line["arm"],
+        ]
         rows.append([*cells, spread(calls), spread(line), number(wall["median"]), percent])
     head = [
         "ranks",
@@ -212,6 +219,15 @@ def _overhead(results: dict[str, Lines]) -> str:
         "wall, % above nothing",
     ]
     return table(head, rows)
+
+
+def _cold(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("cold", []), "measurement")
+    befores = list(dict.fromkeys(line["before"] for line in lines))
+    found = {(line["arm"], line["before"]): line for line in lines}
+    arms = list(dict.fromkeys(line["arm"] for line in lines))
+    rows = [[arm, *(spread(found[arm, before]) for before in befores)] for arm in arms]
+    return table(["20 values, wall, ns", *(f"after {before}" for before in befores)], rows)
 
 
 def _model(results: dict[str, Lines]) -> str:
@@ -248,10 +264,11 @@ TABLES: dict[str, Callable[[dict[str, Lines]], str]] = {
     "flush": _flush,
     "peers": _peers,
     "overhead": _overhead,
+    "cold": _cold,
     "model": _model,
     "machine": _machine,
 }
-ORDER = ("call", "whole", "longest", "close", "footprint", "flush", "peers", "overhead", "model")
+ORDER = ("call", "whole", "longest", "close", "footprint", "flush", "peers", "overhead", "cold", "model")
 
 
 def draw(results: dict[str, Lines], folder: Path) -> list[Path]:

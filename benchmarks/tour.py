@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.harness import ROOT, kept, pick_targets
+from benchmarks.harness import MARKS, ROOT, kept, pick_targets
 from benchmarks.launch import environment
 
 FOLDER = Path(__file__).parent / ".work" / "tour"
@@ -39,8 +39,8 @@ def main() -> None:
     print("\nAll targets of this tour (a short one: see docs/benchmarks.md for the long one)")
     for name, *_ in STOPS:
         for line in pick_targets(kept(chosen.results / f"{name}.jsonl")):
-            mark = "met    " if line["met"] else "NOT MET"
-            print(f"  {mark}  {line['what']}: {line['median']:.3g} (target {line['limit']:g} {line['unit']})")
+            mark = MARKS[line["met"]]
+            print(f"  {mark:19}  {line['what']}: {line['median']:.3g} (target {line['limit']:g} {line['unit']})")
     if failed:
         sys.exit(f"error: these did not run: {', '.join(failed)}; see above for why")
 

@@ -83,11 +83,12 @@ def test_results_are_json_lines_with_the_machine_first(tmp_path: Path) -> None:
     lines.measured("a step", "log", "ns", [1.0, 2.0, 3.0], clock="cpu")
     assert lines.target("a ratio", 0.5, Estimate(0.4, 0.3, 0.6, 3), "ratio")
     assert not lines.target("a size", 24, Estimate(25, 25, 25, 1), "bytes")
+    assert lines.target("too noisy", 0.5, Estimate(0.1, -9, 9, 3), "%", resolved=False) is None
     path = lines.write(tmp_path)
     found = harness.read(path)
-    assert [line["kind"] for line in found] == ["machine", "measurement", "target", "target"]
+    assert [line["kind"] for line in found] == ["machine", "measurement", "target", "target", "target"]
     assert found[1]["values"] == [1.0, 2.0, 3.0]
-    assert [line["met"] for line in found[2:]] == [True, False]
+    assert [line["met"] for line in found[2:]] == [True, False, None]
     assert all(json.loads(text) for text in path.read_text().splitlines())
     host = os.uname().nodename
     assert host not in path.read_text() or len(host) < 4
