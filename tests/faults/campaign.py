@@ -29,6 +29,7 @@ def one_kill(plan: killing.Plan, folder: Path, rng: random.Random, timeout: floa
         VICTIM, plans.RANKS, [output, told], cwd=folder, env={killing.VARIABLE: plan.text()}, timeout=timeout
     )
     died = done.returncode != 0
+    assert "tests/faults/killing.py" not in done.stderr, done.stderr  # the plan could not be carried out
     interrupt = plans.recovery_plan(rng) if rng.random() < 0.4 else None
     try:
         guarantee.check(output, told, plans.RANKS, interrupt=interrupt)

@@ -44,6 +44,23 @@ class Plan:
         return json.dumps(asdict(self))
 
 
+def find(target: str) -> tuple[Any, str]:
+    """Return what owns the target of a plan, and its name there.
+
+    Raises
+    ------
+    AttributeError, ImportError
+        There is no such function any more.
+    """
+    module, _, path = target.partition(":")
+    owner: Any = importlib.import_module(module)
+    *parents, name = path.split(".")
+    for parent in parents:
+        owner = getattr(owner, parent)
+    getattr(owner, name)
+    return owner, name
+
+
 def arm(rank: int = 0, text: str | None = None) -> Plan | None:
     """Have this process die as the plan in the environment says, if it is the one that the plan means."""
     text = os.environ.get(VARIABLE) if text is None else text
@@ -57,11 +74,7 @@ def arm(rank: int = 0, text: str | None = None) -> Plan | None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, max(plan.delay_s, 1e-6))
         return plan
-    module, _, path = plan.target.partition(":")
-    owner: Any = importlib.import_module(module)
-    *parents, name = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
+    owner, name = find(plan.target)
     original = getattr(owner, name)
     calls = 0
 

@@ -22,7 +22,7 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
     "gather": [
         ("provml_hpc.transport.mpi:Parallel.flush_point", ANY, 6),
         ("provml_hpc.transport.mpi:Parallel.gather", ANY, 6),
-        (f"{_SESSION}:_Intake.take", WRITER, 12),
+        ("provml_hpc.transport.mpi:Parallel._deliver", WRITER, 12),
     ],
     "before append": [(f"{_OUTPUT}:Output.append", WRITER, 18), (f"{_LOG}:LogWriter._write_frames", WRITER, 18)],
     "append to commit": [(f"{_OUTPUT}:Output.commit", WRITER, 6), (f"{_LOG}:LogWriter._sync", WRITER, 12)],

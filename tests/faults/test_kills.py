@@ -36,6 +36,15 @@ def test_what_was_acknowledged_survives_a_kill(plan: killing.Plan, tmp_path: Pat
     campaign.one_kill(plan, tmp_path, random.Random(_name(plan)))
 
 
+def test_every_target_is_there() -> None:
+    """A function that was renamed would end a job by an AttributeError, which looks like a kill."""
+    targets = [target for cases in plans.JOB.values() for target, _, _ in cases]
+    targets += [target for cases in plans.RECOVERY.values() for target, _ in cases]
+    for target in targets:
+        owner, name = killing.find(target)
+        assert callable(getattr(owner, name))
+
+
 def test_the_cases_reach_every_phase(tmp_path: Path) -> None:
     """A target that is never called would kill nobody, and its test would say nothing."""
     assert {plan.phase for plan in CASES} >= set(plans.JOB)
