@@ -25,7 +25,6 @@ from provml_hpc.errors import (
     FileMissingError,
     FormatError,
     OutputExistsError,
-    ProvMLError,
     TransportError,
     UsageError,
 )
@@ -141,6 +140,7 @@ def init(
     persona: Any = None,
     close_timeout: float = CLOSE_TIMEOUT,
     stop_signals: Iterable[str | int] = (),
+    writer: int = 0,
 ) -> Run:
     """Begin a run. *Collective* over the communicator.
 
@@ -175,6 +175,8 @@ def init(
     stop_signals
         Signals that set :attr:`Run.stop_requested` instead of ending the process, for example ``["SIGUSR1"]`` with
         Slurm's ``--signal=USR1@300``. A handler that was there before is called too.
+    writer
+        The rank that writes the file; the same on all ranks.
 
     Raises
     ------
@@ -199,7 +201,7 @@ def init(
         return Run(InertSession(meta | {"run": str(uuid4())}, path), cls, name)
     from provml_hpc.transport import choose
 
-    transport = choose(comm)
+    transport = choose(comm, writer=writer)
     storage: Output | None = None
     offer: dict[str, Any] = {}
     if transport.rank == transport.writer:
@@ -260,6 +262,6 @@ def _claim(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, 
         return {"output": str(storage.path), "meta": storage.meta}, storage
     except tuple(REFUSALS.values()) as error:
         return {"refused": type(error).__name__, "reason": str(error)}, None
-    except (OSError, ProvMLError) as error:
+    except Exception as error:  # whatever it is, the other ranks wait for an answer
         trouble = f"{path} cannot be written: {error}. What is logged goes to the journals only"
         return {"output": str(path), "meta": meta, "trouble": trouble}, None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import struct
 import threading
 import warnings
 import weakref
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from provml_hpc import records
 from provml_hpc.capture import disagreements, places, signals
 from provml_hpc.capture.digests import Digester
+from provml_hpc.capture.intake import LANE, Intake, swallow
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
 from provml_hpc.journal import Journal, SideJournal
 from provml_hpc.records import Source
@@ -35,8 +35,6 @@ BESIDE_TIMEOUT = 10.0
 
 SIDE_SHARE = 4
 """The journal of all other threads is so many times smaller than that of the run's own."""
-
-_LANE = struct.Struct("<QQQQ")  # lane, first sequence, last sequence, bytes
 
 
 class Session:
@@ -298,7 +296,7 @@ class Session:
                 journal.seal()
                 first = records.HEADER.unpack_from(chunks[0])[2]
                 size = sum(map(len, chunks))
-                head = _LANE.pack(journal.source.lane, first, journal.sequence, size)
+                head = LANE.pack(journal.source.lane, first, journal.sequence, size)
                 parcels += [memoryview(head), *chunks]
         return parcels
 
@@ -306,12 +304,12 @@ class Session:
         self, parcels: list[memoryview], agreement: Agreement, wishes: list[bytes], deadline: float | None
     ) -> dict[str, Any]:
         """Move the parcels to the writer rank, let it commit, and return its answer."""
-        intake = _Intake(self.storage, self.meta["attempt"]) if self.is_writer and self.storage else None
+        intake = Intake(self.storage, self.meta["attempt"]) if self.is_writer and self.storage else None
         answer: dict[str, Any] = {"error": "", "read": {}}
         began = perf_counter_ns()
         if agreement.largest:
             try:
-                self.transport.gather(parcels, intake.take if intake else _swallow, agreement, deadline=deadline)
+                self.transport.gather(parcels, intake.take if intake else swallow, agreement, deadline=deadline)
             except (TransportError, MemoryError):
                 raise
             except Exception as error:
@@ -450,39 +448,6 @@ class Session:
             self.journal.state[2] = 0
         if self.storage is not None:
             self.storage.abandon_in_child()
-
-
-class _Intake:
-    """Takes the pieces of all ranks' parcels apart on the writer rank and appends them to the file."""
-
-    def __init__(self, storage: Output, attempt: int) -> None:
-        self._storage = storage
-        self._attempt = attempt
-        self._heads: dict[int, bytes] = defaultdict(bytes)
-        self._lanes: dict[int, tuple[int, int, int, int]] = {}
-
-    def take(self, rank: int, data: memoryview) -> None:
-        """Append one piece. A head may come in several, and so may the frames behind it."""
-        while len(data):
-            if rank not in self._lanes:
-                want = _LANE.size - len(self._heads[rank])
-                self._heads[rank] += bytes(data[:want])
-                data = data[want:]
-                if len(self._heads[rank]) == _LANE.size:
-                    self._lanes[rank] = _LANE.unpack(self._heads.pop(rank))
-                continue
-            lane, first, last, left = self._lanes[rank]
-            piece = data[:left]
-            self._storage.append(Source(self._attempt, rank, lane), piece, first, last)
-            data = data[left:]
-            if left == len(piece):
-                del self._lanes[rank]
-            else:
-                self._lanes[rank] = lane, first, last, left - len(piece)
-
-
-def _swallow(rank: int, data: memoryview) -> None:
-    """Drop what came to a writer rank that has no file."""
 
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()

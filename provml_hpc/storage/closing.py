@@ -35,12 +35,8 @@ def ended_as(graph: Graph) -> str:
     last = max(graph.run.details.get("attempts", [1]), default=1)
     if any(failure["attempt"] == last for failure in graph.run.details.get("failures", ())):
         return FAILED
-    ranks, outcomes = 0, set()
-    for cls in ("Attempt",):
-        for row in graph.nodes[cls].rows() if cls in graph.nodes else ():
-            if row["attempt"] == last:
-                outcomes.add(row["outcome"])
-                ranks += 1
+    attempts = graph.nodes["Attempt"].rows() if "Attempt" in graph.nodes else ()
+    outcomes = {row["outcome"] for row in attempts if row["attempt"] == last}
     expected = max(graph.run.details.get("sizes", [1]), default=1)
     if outcomes == {"completed"} and len(graph.run.details.get("ranks", ())) >= expected:
         return FINISHED

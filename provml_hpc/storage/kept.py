@@ -47,7 +47,9 @@ def keep_records(file: Any, frames: FrameSource) -> None:
             data.resize((start + len(kept),))
             data[start:] = np.frombuffer(kept, np.uint8)
         extents.append((*source, offset, data.shape[0] - offset, count, last))
-    group.create_dataset("extents", data=np.array(extents, _EXTENT))
+    # HDF5 only prints what goes wrong when a dataset is let go, so everything is written out before.
+    data.flush()
+    group.create_dataset("extents", data=np.array(extents, _EXTENT)).flush()
 
 
 def last_sequences(file: Any) -> dict[Source, int]:

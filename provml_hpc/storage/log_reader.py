@@ -112,8 +112,10 @@ class LogReader:
         rows = np.zeros(len(self._commits), COMMIT_ROW)
         rows["number"], rows["time_ns"] = self._commits["number"], self._commits["time_ns"]
         rows["bytes"] = np.diff(self._commits["frames_end"], prepend=np.uint64(0))
-        frames = self._extents["last_seq"] - self._extents["first_seq"] + np.uint64(1)
-        np.add.at(rows["rows"], self._extents["commit"].astype(np.int64) - 1, frames.astype(np.int64))
+        # The pieces of a batch all carry the sequence numbers of the whole.
+        batches = np.unique(self._extents[["commit", "attempt", "rank", "lane", "first_seq", "last_seq"]])
+        frames = batches["last_seq"] - batches["first_seq"] + np.uint64(1)
+        np.add.at(rows["rows"], batches["commit"].astype(np.int64) - 1, frames.astype(np.int64))
         return rows
 
     @property

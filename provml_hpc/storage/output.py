@@ -159,7 +159,7 @@ class Output:
         """
         self._log.close()
         with LogReader(self._log.path) as log:
-            graph = closing.close(self.path, log, log.meta, log.commits, limit=limit)
+            graph = closing.close(self.path, log, log.meta, log.summary(), limit=limit)
         closing.remove_log(self.path)
         return list(graph.run.details["disagreements"])
 

@@ -24,7 +24,7 @@ from provml_hpc.storage.leftovers import (
     journal_folders,
     remove_unfinished,
 )
-from provml_hpc.storage.log_format import COMMIT
+from provml_hpc.storage.log_format import COMMIT_ROW
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, output_of, partial_of
@@ -115,7 +115,7 @@ def recover(
         elif dry_run:
             result.done = False
         else:
-            commits: Any = log.commits if log is not None else np.empty(0, COMMIT)
+            commits: Any = log.summary() if log is not None else np.empty(0, COMMIT_ROW)
             result.status = closing.close(output, left, meta, commits, recovered=True).run.status
         if log is not None:
             result.damage += log.damage

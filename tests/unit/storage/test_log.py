@@ -48,6 +48,19 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.h5.partial"
 
 
+def test_a_batch_in_pieces_is_one_batch(path: Path) -> None:
+    whole = frames(1, 9)
+    with LogWriter.create(path, {}) as log:
+        for start in range(0, len(whole), 40):  # a multiple of 8 that tears frames
+            log.append(ONE, whole[start : start + 40], 1, 9)
+        log.append(TWO, frames(1, 2), 1, 2)
+        log.commit(1)
+    with LogReader(path) as back:
+        assert [bytes(block) for block in back.blocks(ONE)] == [whole]
+        assert back.committed(ONE) == 9
+        assert back.summary()["rows"].tolist() == [11]
+
+
 def test_what_is_committed_is_read_back(path: Path) -> None:
     meta = {"uuid": "u", "name": "Über\0holz", "empty": "", "n": 3, "x": 0.5, "yes": True, "left out": None}
     with LogWriter.create(path, meta) as log:
