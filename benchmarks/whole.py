@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import arms
-from benchmarks.harness import CONTROL, Report, compare, estimate, memory_folder, options, ratio, scratch
+from benchmarks.harness import CONTROL, Report, compare, estimate, options, ratio, scratch
 
 Rows = Sequence[tuple[int, float, float, float]]
 EVERY = 20_000
@@ -95,7 +95,7 @@ def main() -> None:
         arms.LOG: log,
         arms.SERIES: positional,
     }
-    with scratch(chosen.folder or memory_folder()) as folder:
+    with scratch(chosen.folder) as folder:
         ways: dict[str, Any] = {name: partial(spent, work, rows, folder) for name, work in works.items()}
         ways["an empty run"] = partial(spent, log, [], folder)
         found = compare(ways, chosen.rounds, seed=chosen.seed)
