@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from time import time_ns
+from time import monotonic, time_ns
 from typing import Any
 
 from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError
@@ -23,6 +23,9 @@ from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.tables import read_attributes
 
 logger = logging.getLogger("provml_hpc")
+
+BEAT_EVERY = 1.0
+"""Seconds between two heartbeats at least: a small flush point costs less than telling that the job lives."""
 
 
 def _free(path: Path) -> bool:
@@ -63,6 +66,7 @@ class Output:
         self.meta = meta
         self._log = log
         self._ownership = ownership
+        self._beaten = monotonic()
 
     @classmethod
     def claim(cls, path: Path, meta: dict[str, Any], if_exists: str) -> Output:
@@ -147,7 +151,9 @@ class Output:
     def commit(self) -> None:
         """Make everything appended count."""
         self._log.commit(time_ns())
-        self._ownership.beat()
+        if monotonic() - self._beaten > BEAT_EVERY:
+            self._ownership.beat()
+            self._beaten = monotonic()
 
     def close(self, limit: float = float("inf")) -> list[dict[str, Any]]:
         """Make the closed file, and remove the log once it is safe; return what ranks disagreed about.

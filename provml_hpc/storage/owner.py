@@ -107,6 +107,8 @@ class Ownership:
         self._run = run
         self._lock = lock
         self._pid = os.getpid()
+        # Found once: reading it from /proc again cost more than half of a small flush point.
+        self._who = _self()
 
     @classmethod
     def take(cls, output: str | os.PathLike[str], run: str, *, recovering: bool = False) -> Ownership:
@@ -148,7 +150,7 @@ class Ownership:
         """Say that the job lives, and return whether that could be written; a forked child says nothing."""
         if self._pid != os.getpid():
             return False
-        told = {**_self(), "run": self._run, "locked": self._lock.works, "time_ns": time.time_ns()}
+        told = {**self._who, "run": self._run, "locked": self._lock.works, "time_ns": time.time_ns()}
         folder = hidden_of(self.output)
         temporary = folder / f"{HEARTBEAT}.{secrets.token_hex(6)}"
         try:
