@@ -53,7 +53,7 @@ faults: environments ## kill N jobs (default 250) with each MPI, at every phase,
 lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/lint-imports
 	$(RUN) -m provml_tools.reference --check docs/vocabulary.md
 	$(RUN) -m provml_tools.ontology --check docs/ontology
 
