@@ -45,6 +45,8 @@ FIRST = 4096
 """Where the frames begin."""
 _IDENTITY = struct.Struct("<IIIIQI")
 _FURTHER = 1 << 20
+KEPT_FREE = 1024
+"""Bytes of the first segment that samples leave free, so that a full disk still takes the count of what was dropped."""
 _PIECE = 1 << 26
 """What is read of a dead journal at once, and the largest record that is believed there."""
 _ZEROS = bytes(1 << 20)
@@ -295,12 +297,12 @@ class Journal:
             return False
         at = first.length
         size = records.SAMPLE_HEAD.size + 8 * len(values)
-        if at + size > first.size:
+        if at + size > first.size - KEPT_FREE:
             return False
         if at + size > self._soft_end:
-            reserve_size = first.size - self._soft_end
+            reserve_size = first.size - KEPT_FREE - self._soft_end
             level, left = 1, reserve_size // 2
-            while first.size - at < left and level < 32:
+            while first.size - KEPT_FREE - at < left and level < 32:
                 level, left = level + 1, left // 2
             if step % (1 << level):
                 return False

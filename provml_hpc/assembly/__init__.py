@@ -53,7 +53,7 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
     run.details |= {
         "failures": activities.failures,
         "disagreements": activities.disagreements + statements.disagreements,
-        "dropped": statements.dropped,
+        "dropped": list(statements.drops.values()),
         "cost": {name: dict(sorted(by_rank.items())) for name, by_rank in statements.costs.items()},
         "ranks": sorted({stream.source.rank for stream in streams}),
         "sizes": sorted({stream.start.size for stream in streams if stream.source.lane == records.RUN_LANE}),

@@ -31,7 +31,7 @@ class Statements:
         """For each attempt its facts of scope ``run``, by name."""
         self.costs: dict[str, dict[int, float]] = defaultdict(dict)
         """The capture's own cost: for each figure the value of each rank."""
-        self.dropped: list[dict[str, Any]] = []
+        self.drops: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.packages: dict[int, dict[str, str]] = defaultdict(dict)
         self.disagreements: list[dict[str, Any]] = []
         self._derived_from: dict[str, list[str]] = defaultdict(list)
@@ -102,16 +102,16 @@ class Statements:
                 pass
 
     def _dropped(self, source: records.Source, record: records.Dropped) -> None:
-        self.dropped.append(
-            {
-                "rank": source.rank,
-                "attempt": source.attempt,
-                "reason": record.reason,
-                "name": record.name,
-                "count": record.lost,
-                "activity": self._activity(source, record.activity),
-            }
-        )
+        what = {
+            "rank": source.rank,
+            "attempt": source.attempt,
+            "reason": record.reason,
+            "name": record.name,
+            "activity": self._activity(source, record.activity),
+        }
+        # A rank counts again and again, so that a kill takes little from the count.
+        one = self.drops.setdefault(tuple(what.values()), {**what, "count": 0})
+        one["count"] += record.lost
 
     def _activity(self, source: records.Source, handle: int) -> str:
         return self.activities.part(source, handle).uuid

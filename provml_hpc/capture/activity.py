@@ -126,7 +126,7 @@ class Activity(Statements):
         """Open an extraction of features (a FeatureExtractionExecution); arguments as for :meth:`training`."""
         return self._stage_of("FeatureExtractionExecution", name, local, key, task, algorithm, use, params, persona)
 
-    def section(self, kind: str, index: int, *, key: Any = None, item: Any = None) -> Section:
+    def section(self, kind: str, index: Any, *, key: Any = None, item: Any = None) -> Section:
         """Open a section (a LearningStageSectionExecution): an epoch, a fold, a group of batches.
 
         Parameters
@@ -134,12 +134,17 @@ class Activity(Statements):
         kind
             What it is a section by, for example ``"epoch"``.
         index
-            Its place among the sections of its kind.
+            Its place among the sections of its kind; or anything else that names it, such as ``"north"``, which is its
+            item and its key then, and its place is counted.
         key
             What makes it the same on several ranks, in place of kind and index.
         item
             What it is about, where that is more than a number.
         """
+        if not hasattr(index, "__index__"):
+            key, item = index if key is None else key, index if item is None else item
+            place = self._named_sections.setdefault(str(kind), {})
+            index = place.setdefault(str(index), len(place))
         return self._section(kind, index, key=key, item=item, own=False)
 
     def sections(

@@ -160,7 +160,7 @@ class Data(Node):
         if sources:
             for source in sources:
                 self._session.write(records.Derived(made.handle, source.handle, 0))
-        elif stage._last_model is not None:
+        elif stage._last_model is not None and stage._class == "TrainingExecution":
             self._session.write(records.Derived(made.handle, stage._last_model.handle, 1))
         stage._last_model = made
         stage._checkpoints.append(made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ class InertSession(Session):
         self.ended = self.strict = self.failed = False
         self.stop_requested = False
         self.outcome = records.COMPLETED
-        self.dropped = defaultdict(int)
         self.known = {}
         self.collections = {}
         self.layouts = self.layouts_aside = self.buffer = 0
@@ -49,6 +47,9 @@ class InertSession(Session):
 
     def trouble(self, message: str, error: BaseException | None = None) -> None:
         """Say nothing."""
+
+    def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:
+        """Count nothing."""
 
     def late(self, activity: object) -> None:
         """Say nothing."""

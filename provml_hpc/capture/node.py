@@ -60,6 +60,7 @@ class Node:
         self._ordinals: dict[tuple[Any, ...], int] = {}
         self._made: list[Entity] = []
         self._last_model: Entity | None = None
+        self._named_sections: dict[str, dict[str, int]] = {}
         self._checkpoints: list[Entity] = []
         self._samples = SampleLog(session, self)
 

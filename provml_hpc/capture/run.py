@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 PHASES = ("curation", "preparation", "learning")
 IF_EXISTS = ("error", "new", "resume")
 CLOSE_TIMEOUT = 3600.0
-REFUSALS = {error.__name__: error for error in (OutputExistsError, FileBusyError, FormatError, FileMissingError)}
+REFUSALS = {
+    error.__name__: error for error in (OutputExistsError, FileBusyError, FormatError, FileMissingError, UsageError)
+}
 """What the user has to decide: raised on all ranks, strict or not, because going on would hide it."""
 
 
@@ -181,7 +183,7 @@ def init(
     Raises
     ------
     UsageError
-        An argument cannot be meant.
+        An argument cannot be meant, or the folder of the output is not there.
     OutputExistsError
         The output exists and `if_exists` is ``"error"``; on all ranks.
     FileBusyError
@@ -238,7 +240,10 @@ def init(
     run = Run(session, cls, name)
     try:
         if offer.get("trouble"):
-            session.trouble(offer["trouble"])
+            session.trouble(
+                f"{offer['trouble']} in {session.folder}; later, run: "
+                f"provml recover {session.output} --journals {session.folder}"
+            )
         try:
             facts.write(session, persona)
         except TransportError as error:
@@ -258,6 +263,8 @@ def _claim(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, 
     from provml_hpc.storage.output import Output
 
     try:
+        if not path.parent.is_dir():
+            raise UsageError(f"output={str(path)!r}: there is no folder {path.parent}; make it, or mend the path")
         storage = Output.claim(path, meta, if_exists)
         return {"output": str(storage.path), "meta": storage.meta}, storage
     except tuple(REFUSALS.values()) as error:

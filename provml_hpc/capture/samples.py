@@ -52,7 +52,7 @@ class SampleLog:
         """Return the function that ``log`` is from the second call on, and put it there."""
         known = self._recorders
 
-        def log(step: int, /, **values: float) -> None:
+        def log(step: int, **values: float) -> None:
             try:
                 record = known[(*values,)]
             except KeyError:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("provml_hpc")
 
+COUNT_EVERY = 1000
+"""What is dropped is written down after so many of a kind, so that a kill takes no more than that from the count."""
+
 BESIDE_TIMEOUT = 10.0
 """Seconds that the end of a run waits for what is found out beside it."""
 
@@ -72,6 +75,7 @@ class Session:
         self.outcome = records.COMPLETED
         self._beside: list[threading.Thread] = []
         self.dropped: defaultdict[tuple[int, str, str], int] = defaultdict(int)
+        self._seen: set[tuple[int, str, str]] = set()
         self.cost_ns: defaultdict[str, int] = defaultdict(int)
         self.last_committed = 0
         self.known: dict[str, Entity] = {}
@@ -156,8 +160,13 @@ class Session:
 
     def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:
         """Count what could not be kept; `message` is for the first time, in a strict run for every time."""
-        self.dropped[activity, reason, name] += count
-        if message and (self.strict or self.dropped[activity, reason, name] == count):
+        key = activity, reason, name
+        first = key not in self._seen
+        self._seen.add(key)
+        self.dropped[key] += count
+        if self.dropped[key] >= COUNT_EVERY:
+            self._write_dropped(key)
+        if message and (self.strict or first):
             self.trouble(message)
 
     def write(self, record: records.Record) -> int:
@@ -329,12 +338,21 @@ class Session:
             self.cost_ns["append"] += perf_counter_ns() - began
         return dict(json.loads(self.transport.settle(json.dumps(answer).encode(), deadline=deadline)))
 
-    def _write_dropped(self) -> None:
-        for (activity, reason, name), count in self.dropped.items():
-            if self.journal is not None and count:
-                with suppress(OSError, ProvMLError):
-                    self.journal.write(records.Dropped(activity, count, reason, name))
-        self.dropped.clear()
+    def _write_dropped(self, *keys: tuple[int, str, str]) -> None:
+        """Write down what was dropped since the last time; what finds no room stays counted here and is tried again."""
+        for key in keys or list(self.dropped):
+            activity, reason, name = key
+            count = self.dropped.pop(key, 0)
+            record = records.Dropped(activity, count, reason, name)
+            try:
+                if self.journal is None or not count:
+                    continue
+                if self.journal.state[2] == threading.get_ident():
+                    self.journal.write(record)
+                elif self.alive:
+                    self.side.write(record)
+            except (OSError, ProvMLError):
+                self.dropped[key] += count
 
     # Ends.
 

@@ -15,7 +15,7 @@ from provml_hpc.values import clean_text
 class Statements(Data):
     """The part of an activity that logs; see :class:`~provml_hpc.capture.activity.Activity`."""
 
-    def log(self, step: int, /, **values: float) -> None:
+    def log(self, step: int, **values: float) -> None:
         """Log one sample: measures at a step. Local, about a microsecond, no MPI and no I/O.
 
         Parameters
@@ -32,7 +32,8 @@ class Statements(Data):
     @never_stops
     def log_metrics(self, mapping: Mapping[str, float], step: int | None = None) -> None:
         """Log one sample given as a mapping, whose names may be any text. Without a step it is said for none."""
-        self.log(NO_STEP if step is None else step, **{str(name): value for name, value in mapping.items()})
+        values = {str(name): value for name, value in mapping.items()}
+        self._samples.series((*values,))(NO_STEP if step is None else step, *values.values())
 
     def series(self, *measures: str) -> Callable[..., None]:
         """Return a function ``record(step, value, ...)`` for fixed measures: the fastest way to log.

@@ -386,7 +386,9 @@ class TestProcess:
             "-o",
             str(fifo),
         ]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        # Whoever starts the tests in the background has the interrupt ignored, and every child with them.
+        fresh = lambda: signal.signal(number, signal.SIG_DFL)  # noqa: E731
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=fresh) as process:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(2)
             process.send_signal(number)

@@ -89,9 +89,7 @@ def test_the_installed_version_is_this_one() -> None:
 def test_imports_go_one_way(repository: Path) -> None:
     if importlib.util.find_spec("importlinter") is None:
         pytest.skip("import-linter is not installed")
-    program = (
-        "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True, no_logo=True))"
-    )
+    program = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
     answer = run(sys.executable, "-c", program, cwd=repository)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "0 broken" in answer.stdout

@@ -261,3 +261,22 @@ def test_plans_that_contain_each_other_do_not_go_in_a_circle(tmp_path: Path) -> 
     ]
     assert sorted(plans) == [("fold", "training"), ("training", "job")]
     assert len(file.all("TrainingExecution")) == 3
+
+
+def test_a_section_may_be_named_by_anything(tmp_path: Path) -> None:
+    with capture(tmp_path) as job, job.run.training() as training:
+        for place in ("north", "south", "north"):
+            with training.section("region", place) as region:
+                region.log(1, loss=1.0)
+    rows = [(r["section_index"], r["item"]) for r in job.file.all("LearningStageSectionExecution")]
+    assert sorted(set(rows)) == [(0, "north"), (1, "south")]
+    assert sum(table.count for table, _ in job.file.tables_in_order) == 3
+
+
+def test_models_are_revisions_in_a_training_only(tmp_path: Path) -> None:
+    for name in ("a.npz", "b.npz"):
+        (tmp_path / name).write_text(name)
+    with capture(tmp_path) as job:
+        job.run.log_model(tmp_path / "a.npz")
+        job.run.log_model(tmp_path / "b.npz")
+    assert "wasDerivedFrom" not in job.file.graph.relations

@@ -12,6 +12,7 @@ import pytest
 
 import provml_hpc as provml
 from provml_hpc.capture.disagreements import sentence
+from provml_hpc.storage.recover import recover
 from tests.unit.capture.jobs import File, capture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -190,3 +191,35 @@ def test_what_ranks_disagree_about_is_one_sentence() -> None:
     assert 'in the number of "it\'s" (1 on 1, 2 on 0)' in told
     assert "and in 2 more" in told
     assert "local=True" in told
+
+
+def test_an_output_in_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(provml.UsageError, match="there is no folder"):
+        provml.init("job", phase="learning", output=tmp_path / "nowhere" / "job.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_dropped_is_counted_up_to_the_last_thousand_also_after_a_kill(tmp_path: Path) -> None:
+    steps = 30_000
+    script = f"""
+import os, signal
+import provml_hpc as provml
+run = provml.init("job", phase="learning", output="job.h5", buffer="64 KiB")
+for step in range({steps}):
+    run.log(step, loss=1.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    (tmp_path / "job.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "job.py"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        timeout=60,
+    )
+    assert done.returncode == -9
+    recover(tmp_path / "job.h5")
+    with provml.open(tmp_path / "job.h5") as file:
+        kept = len(file.samples("loss"))
+        (dropped,) = file.run.details["dropped"]
+    assert dropped["reason"] == "buffer full"
+    assert steps - 1000 <= kept + dropped["count"] <= steps

@@ -342,7 +342,8 @@ def test_names_of_any_sort_come_back(tmp_path: Path) -> None:
 
 def test_measures_named_like_the_columns(tmp_path: Path) -> None:
     with capture(tmp_path) as job:
-        job.run.log(5, step=1.5, rank=2.5, time_ns=3.5, loss=4.5)
+        job.run.log_metrics({"step": 1.5, "rank": 2.5, "time_ns": 3.5, "loss": 4.5}, step=5)
+        job.run.log(step=6, acc=1.0)
         job.run.log_metrics({"self": 1.0, "values": 2.0})
     table, columns = next((t, c) for t, c in job.file.tables_in_order if "loss" in t.measures)
     assert set(table.measures) == {"step", "rank", "time_ns", "loss"}
