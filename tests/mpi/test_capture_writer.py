@@ -1,0 +1,20 @@
+"""Any rank may write the file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import provml_hpc as provml
+from tests.mpi import launch
+
+
+def test_the_last_rank_writes_the_file(mpi_run: Callable[..., launch.Result], tmp_path: Path) -> None:
+    mpi_run("capture_writer.py", 3).check()
+    seen = [json.loads((tmp_path / f"seen-{rank}.json").read_text()) for rank in range(3)]
+    assert seen == [{"status": "finished", "samples": 150}] * 3
+    with provml.open(tmp_path / "last.h5") as file:
+        data = [row for row in file.entities if row.kind == "LearningDataset"]
+        assert sorted(row.size for row in data) == [1, 2, 3]
+        assert {row.digest_state for row in data} == {"whole"}
