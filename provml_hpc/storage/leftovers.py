@@ -10,12 +10,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provml_hpc.assembly.frames import split
 from provml_hpc.errors import ProvMLError
 from provml_hpc.journal import DeadSegment, node_folders, own_folder
-from provml_hpc.records import Source, walk
+from provml_hpc.records import FAILED, Ended, Source, decode, walk
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
 from provml_hpc.storage.place import hidden_of, partial_of
+
+
+def says_failed(output: Path, log: LogReader) -> bool:
+    """Tell whether a rank of the last attempt wrote into its journal that it failed, before anybody recovers it."""
+    segments, _ = find_segments(journal_folders(output, log.meta), str(log.meta["run"]))
+    last = max((segment.source.attempt for segment in segments), default=0)
+    for segment in segments:
+        if segment.source.attempt != last:
+            continue
+        frames = segment.frames()[0]
+        for offset in split(frames).records:
+            frame = decode(frames, offset)
+            if frame is not None and isinstance(frame.record, Ended) and frame.record.outcome == FAILED:
+                return True
+    return False
 
 
 @dataclass

@@ -15,7 +15,8 @@ from provml_hpc.assembly import assemble
 from provml_hpc.assembly.graph import FIXED_COLUMNS, Graph, RunInfo, SampleTable, key_of
 from provml_hpc.errors import FileMissingError, FormatError, StateError, UsageError
 from provml_hpc.storage import views
-from provml_hpc.storage.closing import INCOMPLETE, RUNNING, run_info
+from provml_hpc.storage.closing import FAILED, INCOMPLETE, RUNNING, run_info
+from provml_hpc.storage.leftovers import says_failed
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Liveness, liveness
 from provml_hpc.storage.place import PARTIAL, output_of, partial_of
@@ -60,6 +61,7 @@ class Reader:
         self._graph: Graph | None = None
         self._views: dict[str, RecordTable] = {}
         self._is_open = True
+        self._failed: bool | None = None
         self._asked = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
         self._open()
 
@@ -92,7 +94,14 @@ class Reader:
         """``running``, ``finished``, ``failed``, ``incomplete`` (its job died, or ended early) or ``recovered``."""
         if self._closed is not None:
             return self._closed.run.status
-        return INCOMPLETE if self.liveness.state == "dead" else RUNNING
+        if self._log is None or self.liveness.state != "dead":
+            return RUNNING
+        if self._failed is None:  # once: it cannot change any more
+            try:
+                self._failed = says_failed(output_of(self.path), self._log)
+            except (OSError, ValueError):
+                self._failed = False
+        return FAILED if self._failed else INCOMPLETE
 
     @property
     def commits(self) -> np.ndarray[Any, np.dtype[Any]]:

@@ -208,7 +208,7 @@ def begin(path: Path) -> Any:
     training.__enter__()
     for epoch in training.sections("epoch", 2):
         for step in range(20):
-            training.log(20 * epoch.index + step, loss=1.0 / (1 + step), step=float(step))
+            training.log_metrics({"loss": 1.0 / (1 + step), "step": float(step)}, step=20 * epoch.index + step)
         if epoch.index == 0:
             run.flush()
     return run, training
