@@ -371,3 +371,15 @@ def test_many_findings_of_a_rule_are_counted_and_not_kept() -> None:
     assert report.violations == 150
     assert len(report.findings) == 100
     assert report.left_out == {"prov: derivation-generation-generation-ordering": 50}
+
+
+def test_a_file_that_cannot_be_read_is_one_line_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.h5").write_text("text")
+    assert main(["validate", str(tmp_path / "text.h5")]) == 1
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1
+    assert told.err.startswith("provml validate: error: ")
+    assert "not an HDF5 file" in told.err
+    assert "not valid, 1 violation" in told.out

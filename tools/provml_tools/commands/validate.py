@@ -72,6 +72,9 @@ def run(options: Namespace) -> int:
     if options.format == "json":
         sys.stdout.write(as_json(reports))
     sys.stdout.flush()
+    for one in (one for report in reports for one in report.findings if one.constraint == "readable"):
+        # A file that cannot be read is not only invalid: it is an error of the command, as it is everywhere else.
+        print(f"provml validate: error: {one.message}", file=sys.stderr)
     return int(any(report.violations for report in reports))
 
 
