@@ -13,6 +13,7 @@ import pytest
 from mpi4py import MPI
 
 import provml_hpc as provml
+from provml_hpc.storage.output import Output
 from tests.mpi.reading import File
 
 pytestmark = [pytest.mark.mpi(min_size=2), pytest.mark.timeout(100)]
@@ -73,13 +74,24 @@ def test_the_users_communicator_is_left_alone(folder: Path) -> None:
     mine.Free()
 
 
-def test_a_failure_of_the_writer_is_told_to_all(folder: Path) -> None:
-    """Where the output cannot be written, every rank goes on and what it logged is kept."""
-    with pytest.warns(provml.CaptureWarning, match="cannot be written"):
-        run = provml.init("nowhere", phase="learning", output=folder / "no" / "such.h5", comm=comm)
+def test_a_failure_of_the_writer_is_told_to_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the output cannot be written, every rank goes on, and what it logged is kept where the warning says."""
+
+    def claim(*_: object) -> None:
+        raise RuntimeError("a fault that nobody thought of")
+
+    monkeypatch.setattr(Output, "claim", claim)
+    with pytest.warns(provml.CaptureWarning, match=r"a fault that nobody .* recover .* --journals"):
+        run = provml.init("nowhere", phase="learning", output=folder / "such.h5", comm=comm)
     with run:
         run.log(0, loss=1.0)
         run.flush()
+    assert not (folder / "such.h5").exists()
+
+
+def test_an_output_in_no_folder_is_refused_on_all_ranks(folder: Path) -> None:
+    with pytest.raises(provml.UsageError, match="there is no folder"):
+        provml.init("nowhere", phase="learning", output=folder / "no" / "such.h5", comm=comm)
     assert not (folder / "no").exists()
 
 
