@@ -12,7 +12,7 @@ from typing import Any
 
 from provml_hpc.assembly.frames import split
 from provml_hpc.errors import ProvMLError
-from provml_hpc.journal import DeadSegment, node_folders, own_folder
+from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
 from provml_hpc.records import FAILED, Ended, Source, decode, walk
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
@@ -68,7 +68,9 @@ def remove_unfinished(output: Path) -> None:
     known = {output.name, partial_of(output).name, HEARTBEAT}
     with contextlib.suppress(OSError):
         for path in hidden_of(output).iterdir():
-            if path.stem in known and _UNFINISHED.fullmatch(path.suffix):
+            # A journal without its head belongs to a process that was killed as it made it: it never held a frame.
+            headless = path.suffix == ".journal" and path.lstat().st_size < FIRST
+            if headless or (path.stem in known and _UNFINISHED.fullmatch(path.suffix)):
                 path.unlink(missing_ok=True)
 
 

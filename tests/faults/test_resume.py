@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,3 +156,23 @@ def test_resuming_what_is_not_a_run_says_so(tmp_path: Path) -> None:
     with pytest.raises(FormatError):
         recover(output, force=True)
     assert partial_of(output).read_bytes() == b"something else"
+
+
+def test_a_journal_that_was_killed_before_it_had_a_head_is_cleared_away(tmp_path: Path) -> None:
+    output = tmp_path / "job.h5"
+    script = (
+        "import os, signal\nimport provml_hpc as provml\n"
+        "run = provml.init('job', phase='learning', output='job.h5')\n"
+        "run.log(0, loss=1.0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        timeout=60,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )
+    headless = hidden_of(output) / "0123abcd-a001-r00000-l1-s000.journal"
+    headless.write_bytes(b"")
+    assert recover(output).taken > 0
+    assert not hidden_of(output).exists()
