@@ -1,8 +1,8 @@
 """The hot path: functions made to measure that put one sample into a mapped journal.
 
 A recorder is a closure over local names with one parameter a measure, generated for the number of measures as
-:func:`collections.namedtuple` generates its classes, because that is a third faster than ``*values``
-(``docs/benchmarks.md``). It packs the frame, then publishes the new length in one aligned store. Everything unusual
+:func:`collections.namedtuple` generates its classes, because that is faster than ``*values``. It
+packs the frame, then publishes the new length in one aligned store. Everything unusual
 (another thread, a full journal, a value that is no number or whose own code fails, a finished run, a forked child)
 makes the packing fail or the thread differ, and goes to `otherwise`.
 """
