@@ -9,16 +9,15 @@ import threading
 import warnings
 import weakref
 from collections import defaultdict
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic_ns, perf_counter_ns, time_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import disagreements, places, signals
+from provml_hpc.capture import ending, flush_point, places, signals
 from provml_hpc.capture.digests import Digester
-from provml_hpc.capture.intake import LANE, Intake, swallow
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
 from provml_hpc.journal import Journal, SideJournal
 from provml_hpc.records import Source
@@ -26,15 +25,12 @@ from provml_hpc.records import Source
 if TYPE_CHECKING:
     from provml_hpc.capture.entity import Entity
     from provml_hpc.storage.output import Output
-    from provml_hpc.transport import Agreement, Transport
+    from provml_hpc.transport import Transport
 
 log = logging.getLogger("provml_hpc")
 
 COUNT_EVERY = 1000
 """What is dropped is written down after so many of a kind, so that a kill takes no more than that from the count."""
-
-BESIDE_TIMEOUT = 10.0
-"""Seconds that the end of a run waits for what is found out beside it."""
 
 SIDE_SHARE = 4
 """The journal of all other threads is so many times smaller than that of the run's own."""
@@ -73,7 +69,8 @@ class Session:
         self.failed = False
         """Whether the run ended with an exception on this rank."""
         self.outcome = records.COMPLETED
-        self._beside: list[threading.Thread] = []
+        self.found_beside: list[threading.Thread] = []
+        """Threads that find something out, for which the end of the run waits a little."""
         self.dropped: defaultdict[tuple[int, str, str], int] = defaultdict(int)
         self._seen: set[tuple[int, str, str]] = set()
         self.cost_ns: defaultdict[str, int] = defaultdict(int)
@@ -85,8 +82,8 @@ class Session:
         self._aside: dict[int, records.Layout] = {}
         self.buffer = buffer
         self._warned = False
-        self._broken: str | None = None
-        self._file_trouble = ""
+        self.broken: str | None = None
+        """Why this rank takes part in no flush point any more, if so."""
         self._pid = os.getpid()
         self._clock_to_wall = time_ns() - monotonic_ns()
         self._started = self._started_record()
@@ -152,9 +149,10 @@ class Session:
             log.info("%s", message)  # not a warning: without a handler Python prints those
             return
         self._warned = True
-        self._warn(message)
+        self.warn(message)
 
-    def _warn(self, message: str) -> None:
+    def warn(self, message: str) -> None:
+        """Show a warning of this run."""
         with suppress(Exception):  # where warnings are errors, a training must still not stop
             warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=5)
 
@@ -165,7 +163,7 @@ class Session:
         self._seen.add(key)
         self.dropped[key] += count
         if self.dropped[key] >= COUNT_EVERY:
-            self._write_dropped(key)
+            self.write_dropped(key)
         if message and (self.strict or first):
             self.trouble(message)
 
@@ -200,7 +198,7 @@ class Session:
     def beside(self, work: Callable[[], object], name: str) -> None:
         """Do something in a thread of its own that the end of the run waits for, a little."""
         thread = threading.Thread(target=work, name=name, daemon=True)
-        self._beside.append(thread)
+        self.found_beside.append(thread)
         thread.start()
 
     def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> None:
@@ -223,122 +221,7 @@ class Session:
         if self.ended and os.getpid() == self._pid:
             self.trouble(f"{activity!r}: logged after the run had ended, and not recorded; log before finish()")
 
-    # Flush points.
-
-    def flush(self) -> None:
-        """Bring all ranks' records into the file; *collective*."""
-        if self.ended or os.getpid() != self._pid:
-            return
-        try:
-            self._flush_point(finishing=False)
-        except TransportError as error:
-            self.give_up(error)
-        except ProvMLError as error:  # all ranks were told, and a strict run raises it on all
-            self.trouble(f"a flush point failed: {error}", error)
-        except Exception as error:
-            self._drop_out(error)
-
-    def _drop_out(self, error: Exception) -> None:
-        """Leave the others in the middle of a flush point, for a reason that only this rank knows."""
-        reason = f"{type(error).__name__}: {error}"[:1000]
-        self.transport.leave(reason)
-        self.give_up(TransportError(f"the capture failed on rank {self.rank} ({reason}): see the rank's log"))
-
-    def give_up(self, error: Exception) -> None:
-        """Take part in no flush point any more: what is logged goes to the journal alone."""
-        if self._broken is None:
-            self._broken = str(error)
-            if self.journal is not None:
-                self.journal.seal()
-            left = isinstance(error, PeerLeftError)
-            self.trouble(
-                f"no further flush points: {error}. What was logged lies in {self.folder} and is kept; "
-                f"after the job ends, run: provml recover {self.output}",
-                None if left else error,
-            )
-
-    def _flush_point(self, *, finishing: bool, deadline: float | None = None) -> Agreement:
-        from provml_hpc.transport import Report
-
-        if self._broken is not None:
-            raise TransportError(self._broken)
-        began = perf_counter_ns()
-        self._write_dropped()
-        with self.side.held() as side:
-            journals = [j for j in (self.journal, side) if j is not None]
-            ends = [journal.sequence for journal in journals]
-            parcels = self._parcels(journals)
-            size = sum(map(len, parcels))
-            report = Report(
-                size=size,
-                trouble=None if self.journal else "has no journal",
-                finishing=finishing,
-                stop_requested=self.stop_requested,
-                requests=self.digester.requests(),
-            )
-            agreement = self.transport.flush_point(report, deadline=deadline)
-            wishes = self.transport.exchange(report.requests, deadline=deadline) if agreement.has_requests else []
-            answer = self._gather(parcels, agreement, wishes, deadline)
-            self._file_trouble = answer["error"]
-            if self._file_trouble:
-                self.trouble(f"the file could not be written: {answer['error']}. What was logged stays in the journals")
-            elif size:
-                for journal, sent in zip(journals, ends, strict=True):
-                    self.last_committed = max(self.last_committed, sent)
-                    # What a signal handler or a finaliser logged meanwhile is not committed, so all stays where it is
-                    # and is sent once more; readers take each sequence once.
-                    if journal.sequence == sent:
-                        journal.restart()
-            self.stop_requested = agreement.any_stop
-            if agreement.has_requests:
-                self.digester.accept(answer["read"].get(str(self.rank), []))
-        self.cost_ns["flush"] += perf_counter_ns() - began
-        self.cost_ns["flush_points"] += 1
-        return agreement
-
-    def _parcels(self, journals: list[Journal]) -> list[memoryview]:
-        """Return what goes to the writer rank: for each lane a head and its frames."""
-        parcels: list[memoryview] = []
-        for journal in journals:
-            chunks = journal.chunks()
-            if chunks:
-                journal.seal()
-                first = records.HEADER.unpack_from(chunks[0])[2]
-                size = sum(map(len, chunks))
-                head = LANE.pack(journal.source.lane, first, journal.sequence, size)
-                parcels += [memoryview(head), *chunks]
-        return parcels
-
-    def _gather(
-        self, parcels: list[memoryview], agreement: Agreement, wishes: list[bytes], deadline: float | None
-    ) -> dict[str, Any]:
-        """Move the parcels to the writer rank, let it commit, and return its answer."""
-        intake = Intake(self.storage, self.meta["attempt"]) if self.is_writer and self.storage else None
-        answer: dict[str, Any] = {"error": "", "read": {}}
-        began = perf_counter_ns()
-        if agreement.largest:
-            try:
-                self.transport.gather(parcels, intake.take if intake else swallow, agreement, deadline=deadline)
-            except (TransportError, MemoryError):
-                raise
-            except Exception as error:
-                answer["error"] = f"{type(error).__name__}: {error}"
-        self.cost_ns["gather"] += perf_counter_ns() - began
-        if self.is_writer:
-            began = perf_counter_ns()
-            if wishes:
-                answer["read"] = self.digester.assign(wishes)
-            if self.storage is None:
-                answer["error"] = answer["error"] or "there is no output file"
-            elif agreement.largest and not answer["error"]:
-                try:
-                    self.storage.commit()
-                except Exception as error:
-                    answer["error"] = f"{type(error).__name__}: {error}"
-            self.cost_ns["append"] += perf_counter_ns() - began
-        return dict(json.loads(self.transport.settle(json.dumps(answer).encode(), deadline=deadline)))
-
-    def _write_dropped(self, *keys: tuple[int, str, str]) -> None:
+    def write_dropped(self, *keys: tuple[int, str, str]) -> None:
         """Write down what was dropped since the last time; what finds no room stays counted here and is tried again."""
         for key in keys or list(self.dropped):
             activity, reason, name = key
@@ -354,58 +237,24 @@ class Session:
             except (OSError, ProvMLError):
                 self.dropped[key] += count
 
-    # Ends.
+    # What concerns the other ranks: see `flush_point` and `ending`.
+
+    def flush(self) -> None:
+        """Bring all ranks' records into the file; *collective*."""
+        if self.ended or os.getpid() != self._pid:
+            return
+        with self.meeting("a flush point failed"):
+            flush_point.take_part(self, finishing=False)
 
     def finish(self, deadline: float | None = None) -> None:
         """End the run on all ranks: last records, last commit, the closed file; *collective*."""
         if self.ended or os.getpid() != self._pid:
             return
-        limit = self.close_timeout if deadline is None else deadline
         try:
-            self._write_end("", "")
-            self._finish_together(limit)
-        except TransportError as error:
-            self.give_up(error)
-        except ProvMLError as error:
-            self.trouble(f"the end of the run failed: {error}", error)
-        except Exception as error:
-            self._drop_out(error)
+            with self.meeting("the end of the run failed"):
+                ending.finish(self, self.close_timeout if deadline is None else deadline)
         finally:
-            self._let_go()
-
-    def _finish_together(self, limit: float) -> None:
-        # Whoever reads files has to hear who else does, and what was read has to get into the file: so the last flush
-        # points repeat until every rank has nothing more to say.
-        for thread in self._beside:
-            thread.join(BESIDE_TIMEOUT)
-        while True:
-            self.digester.wait(limit)
-            quiet = not self.digester.requests()
-            agreement = self._flush_point(finishing=quiet, deadline=limit)
-            if agreement.all_finishing or self._file_trouble:
-                break
-        answer = ["", ""]
-        if self.is_writer:
-            answer = [self._file_trouble, ""] if self._file_trouble else self._close_file(limit)
-        problem, remark = json.loads(self.transport.settle(json.dumps(answer).encode(), deadline=limit))
-        if problem:
-            self.trouble(f"the file was not closed: {problem}")
-        elif self.journal is not None:
-            self._remove_journals()
-        self.transport.close(deadline=limit)
-        if remark and self.strict:
-            self.trouble(remark)
-        elif remark and self.is_writer:
-            self._warn(remark)  # no failure of the capture, so it does not count as its one warning
-
-    def _close_file(self, limit: float) -> list[str]:
-        """Close the file, and return what went wrong and what there is to remark."""
-        if self.storage is None:
-            return ["there is no output file", ""]
-        try:
-            return ["", disagreements.sentence(self.storage.close(limit))]
-        except Exception as error:
-            return [f"{error}; run: provml recover {self.output}", ""]
+            self.let_go()
 
     def leave(self, reason: str, error: str, outcome: str = records.FAILED) -> None:
         """End this rank's part without the others: an exception is on its way, so nothing collective may happen."""
@@ -413,33 +262,41 @@ class Session:
         if self.ended or os.getpid() != self._pid:
             return
         try:
-            self._write_dropped()
-            self._write_end(reason, error)
-            if self.transport.size == 1:
-                self._finish_together(self.close_timeout)
-            else:
-                self.digester.close(0)
-                if self.journal is not None:
-                    self.journal.seal()
-                self.transport.leave(reason)
-                log.warning(
-                    "provml: rank %d left the run early; after the job ends, run: provml recover %s",
-                    self.rank,
-                    self.output,
-                )
+            ending.leave(self, reason, error)
         except Exception as failure:  # the user's own exception must get through
             log.warning("provml: the capture could not be ended: %s", failure)
         finally:
-            self._let_go()
+            self.let_go()
 
-    def _write_end(self, reason: str, error: str) -> None:
-        if self.journal is None:
-            return
-        for name, value in self.cost_ns.items():
-            self.write(records.Fact("capture", f"{name}_ns" if name != "flush_points" else name, "integer", str(value)))
-        self.write(records.Ended(self.outcome, reason, error))
+    @contextmanager
+    def meeting(self, failed: str) -> Iterator[None]:
+        """See that what goes wrong while the ranks meet stops no training, and leaves no rank waiting for this one."""
+        try:
+            yield
+        except TransportError as error:
+            self.give_up(error)
+        except ProvMLError as error:  # all ranks were told, and a strict run raises it on all
+            self.trouble(f"{failed}: {error}", error)
+        except Exception as error:  # a reason that only this rank knows
+            reason = f"{type(error).__name__}: {error}"[:1000]
+            self.transport.leave(reason)
+            self.give_up(TransportError(f"the capture failed on rank {self.rank} ({reason}): see the rank's log"))
 
-    def _remove_journals(self) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Take part in no flush point any more: what is logged goes to the journal alone."""
+        if self.broken is None:
+            self.broken = str(error)
+            if self.journal is not None:
+                self.journal.seal()
+            left = isinstance(error, PeerLeftError)
+            self.trouble(
+                f"no further flush points: {error}. What was logged lies in {self.folder} and is kept; "
+                f"after the job ends, run: provml recover {self.output}",
+                None if left else error,
+            )
+
+    def remove_journals(self) -> None:
+        """Remove the journals of this rank, since all that they held is in the closed file."""
         if self.journal is not None:
             self.journal.close(remove=True)
         self.side.close(remove=True)
@@ -447,7 +304,8 @@ class Session:
             with suppress(OSError):
                 self.folder.rmdir()
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Close what is open; nothing is recorded any more."""
         self.ended = True
         signals.release(self)
         self.digester.close(0)

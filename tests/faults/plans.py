@@ -45,7 +45,7 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
     "log removal": [(f"{_CLOSING}:remove_log", WRITER, 1)],
     "journal removal": [
         (f"{_JOURNAL}:Segment.close", ANY, 3),
-        (f"{_SESSION}:Session._remove_journals", ANY, 1),
+        (f"{_SESSION}:Session.remove_journals", ANY, 1),
         ("provml_hpc.transport.mpi:Parallel.close", ANY, 1),
         ("provml_hpc.storage.owner:Ownership.release", WRITER, 1),
     ],

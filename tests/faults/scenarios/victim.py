@@ -43,7 +43,7 @@ def main() -> None:
                     value += 1
                     told.put("values", value)
                 run.flush()
-                if run._session._broken is None:  # otherwise it warned that nothing more gets into the file
+                if run._session.broken is None:  # otherwise it warned that nothing more gets into the file
                     told.put("flushed_samples", step)
                     told.put("flushed_values", value)
         told.put("finishing", 1)

@@ -1,0 +1,108 @@
+"""How a rank's part of a run ends: together with the others and with a closed file, or without them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from provml_hpc import records
+from provml_hpc.capture import disagreements, flush_point
+
+if TYPE_CHECKING:
+    from provml_hpc.capture.session import Session
+
+log = logging.getLogger("provml_hpc")
+
+BESIDE_TIMEOUT = 10.0
+"""Seconds that the end of a run waits for what is found out beside it."""
+
+
+def finish(session: Session, limit: float) -> None:
+    """End the run on all ranks: last records, last commit, the closed file. *Collective*.
+
+    Parameters
+    ----------
+    session
+        This rank's.
+    limit
+        Seconds to wait for the other ranks in each step, and for the closed file to be written.
+
+    Raises
+    ------
+    TransportError
+        The ranks could not meet; the journals stay.
+    """
+    _write_end(session, "", "")
+    _together(session, limit)
+
+
+def leave(session: Session, reason: str, error: str) -> None:
+    """End this rank's part without the others. Not collective, unless there are no others.
+
+    Parameters
+    ----------
+    session
+        This rank's; its `outcome` is written down.
+    reason
+        Why, in words that the other ranks are told.
+    error
+        The type of the exception that is on its way; empty if there is none.
+    """
+    session.write_dropped()
+    _write_end(session, reason, error)
+    if session.transport.size == 1:
+        _together(session, session.close_timeout)
+        return
+    session.digester.close(0)
+    if session.journal is not None:
+        session.journal.seal()
+    session.transport.leave(reason)
+    log.warning(
+        "provml: rank %d left the run early; after the job ends, run: provml recover %s", session.rank, session.output
+    )
+
+
+def _write_end(session: Session, reason: str, error: str) -> None:
+    if session.journal is None:
+        return
+    for name, value in session.cost_ns.items():
+        unit = f"{name}_ns" if name != "flush_points" else name
+        session.write(records.Fact("capture", unit, "integer", str(value)))
+    session.write(records.Ended(session.outcome, reason, error))
+
+
+def _together(session: Session, limit: float) -> None:
+    # Whoever reads files has to hear who else does, and what was read has to get into the file: so the last flush
+    # points repeat until every rank has nothing more to say.
+    for thread in session.found_beside:
+        thread.join(BESIDE_TIMEOUT)
+    while True:
+        session.digester.wait(limit)
+        quiet = not session.digester.requests()
+        agreement, trouble = flush_point.take_part(session, finishing=quiet, deadline=limit)
+        if agreement.all_finishing or trouble:
+            break
+    answer = ["", ""]
+    if session.is_writer:
+        answer = [trouble, ""] if trouble else _close_file(session, limit)
+    problem, remark = json.loads(session.transport.settle(json.dumps(answer).encode(), deadline=limit))
+    if problem:
+        session.trouble(f"the file was not closed: {problem}")
+    elif session.journal is not None:
+        session.remove_journals()
+    session.transport.close(deadline=limit)
+    if remark and session.strict:
+        session.trouble(remark)
+    elif remark and session.is_writer:
+        session.warn(remark)  # no failure of the capture, so it does not count as its one warning
+
+
+def _close_file(session: Session, limit: float) -> list[str]:
+    """Close the file, and return what went wrong and what there is to remark."""
+    if session.storage is None:
+        return ["there is no output file", ""]
+    try:
+        return ["", disagreements.sentence(session.storage.close(limit))]
+    except Exception as error:
+        return [f"{error}; run: provml recover {session.output}", ""]
