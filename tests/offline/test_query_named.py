@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provml_hpc.assembly.graph import Graph
+from provml_hpc.assembly.graph import ABSENT, Graph
 from provml_hpc.errors import UsageError
 from provml_tools.query import Answer, Engine, ask, catalog
 from tests.offline import query_fixtures as fixtures
@@ -565,3 +565,55 @@ def test_the_same_files_in_another_order_give_the_same_answer() -> None:
     jobs = fixtures.jobs()
     for name in catalog():
         assert answer(jobs, name).rows == answer(jobs[::-1], name).rows
+
+
+class TestCost:
+    @staticmethod
+    def job(name: str, scores: Sequence[float], *, study: str = "facies", open_end: bool = False) -> Builder:
+        """Trainings of 100 s each, on four ranks of which rank 1 came in late by 20 s."""
+        job = Builder(name, "learning", MONDAY, study=study)
+        for number, score in enumerate(scores):
+            begin = 200 * number
+            training = job.activity("TrainingExecution", f"trial-{number}", begin, begin + 100)
+            if open_end:
+                job.rows["TrainingExecution"][-1] |= {"end_ns": ABSENT, "outcome": "open"}
+            job.measure(training, "accuracy", score, begin + 90)
+            for rank in range(4):
+                part = job.add(
+                    "RankExecution", label=f"rank {rank}", rank=rank, attempt=1, outcome="completed",
+                    start_ns=job.at(begin + 20 * (rank == 1)), end_ns=ABSENT if open_end else job.at(begin + 100),
+                )  # fmt: skip
+                job.link("isPartOf", part, training)
+        return job
+
+    def test_wall_time_and_rank_hours_stand_beside_the_measure_best_first(self) -> None:
+        found = answer([self.job("search", [0.5, 0.9]).graph()], "cost")
+        assert cells(found, "training", "accuracy", "wall s", "rank hours") == [
+            ("trial-1", 0.9, 100.0, pytest.approx(380 / 3600)),
+            ("trial-0", 0.5, 100.0, pytest.approx(380 / 3600)),
+        ]
+
+    def test_without_telemetry_gpu_hours_and_energy_are_unknown_and_not_zero(self) -> None:
+        found = answer([self.job("search", [0.5, 0.9]).graph()], "cost")
+        assert cells(found, "GPU hours", "energy Wh") == [(None, None), (None, None)]
+        assert any("2 of 2 are unknown" in note for note in found.notes)
+
+    def test_files_of_several_studies_and_the_study_chooses(self) -> None:
+        graphs = [self.job("a", [0.5]).graph(), self.job("b", [0.7], study="wells").graph()]
+        assert cells(answer(graphs, "cost"), "experiment", "study") == [("b", "wells"), ("a", "facies")]
+        assert cells(answer(graphs, "cost", study="wells"), "experiment") == [("b",)]
+        assert answer(graphs, "cost", study="other").rows == []
+
+    def test_what_has_no_end_is_counted_up_to_the_last_commit(self) -> None:
+        # Which the builder puts an hour after the start of the run.
+        found = answer([self.job("running", [0.5], open_end=True).graph()], "cost")
+        assert cells(found, "wall s", "rank hours") == [(3600.0, pytest.approx((4 * 3600 - 20) / 3600))]
+        assert any("did not end" in note for note in found.notes)
+
+    def test_a_training_of_one_rank_alone_has_the_hours_of_that_rank(self) -> None:
+        job = Builder("search", "learning", MONDAY)
+        training = job.activity("TrainingExecution", "mine", 0, 1800, ranks="2")
+        rank = job.add("Rank", label="rank 2", rank=2, attempt=1)
+        job.link("wasAssociatedWith", training, rank)
+        found = answer([job.graph()], "cost")
+        assert cells(found, "wall s", "rank hours") == [(1800.0, 0.5)]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from provml_tools.query import about, lineage, models, progress, stragglers, trainings
+from provml_tools.query import about, cost, lineage, models, progress, stragglers, trainings
 from provml_tools.query.answer import Answer, Options
 from provml_tools.query.engine import Engine
 from provml_tools.query.named import NamedQuery, catalog, find
@@ -31,6 +31,7 @@ _THEN: dict[str, Callable[[Engine, NamedQuery, Options], Answer]] = {
     "reproduce": about.reproduce,
     "checkpoints": about.checkpoints,
     "stragglers": stragglers.stragglers,
+    "cost": cost.cost,
 }
 
 

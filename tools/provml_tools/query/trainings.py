@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from provml_tools.query.answer import Answer, Options, common_names, when
@@ -100,11 +101,48 @@ def _add_evaluations(engine: Engine, trainings: list[Training]) -> None:
                     training.measures[what, "evaluation"] = one.value
 
 
-def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
-    """Put each training in one row, best first."""
+@dataclass
+class Ranking:
+    """Trainings beside each other, best first."""
+
+    trainings: list[Training]
+    measured: list[str]
+    """The columns of all measures, those of the most telling source first."""
+    column_of: dict[tuple[str, str], str]
+    """The column of each measure and source."""
+    results: list[str]
+    """The columns that people want to see: what was measured, or what was logged where that is all there is."""
+    best: str | None = None
+    """The column that decides."""
+    lower: bool = False
+    """Whether less of it is better."""
+
+    def values(self, one: Training) -> dict[str, Any]:
+        """Return what a training reached, by column."""
+        return {self.column_of[key]: value for key, value in one.measures.items()}
+
+    @property
+    def note(self) -> str:
+        """What a person should know of the order."""
+        if self.best is None:
+            return "nothing was measured, so the trainings stand in order of start"
+        return f"best first by {self.best} ({'lower' if self.lower else 'higher'} is better); --measure takes another"
+
+
+def rank_trainings(engine: Engine, query: NamedQuery, options: Options) -> Ranking:
+    """Put trainings in order by the measure that was asked for, or by the one that most of them have.
+
+    Parameters
+    ----------
+    engine
+        The runs.
+    query
+        ``compare-trainings``.
+    options
+        Its parameters.
+    """
     trainings = gather(engine.select(query.bind(options.values)))
     _add_evaluations(engine, trainings)
-    knobs = sorted({name for one in trainings for name in one.hyperparameters})
     all_keys = sorted({key for one in trainings for key in one.measures})
     keys = [key for source in _ORDER for key in all_keys if key[1] == source]
     column_of = common_names(keys)
@@ -114,14 +152,21 @@ def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
     wanted = options.get("measure")
     # A value that was logged at some step is less of a result than one that was measured.
     results = [name for name in measured if name not in logged] or measured
-    best = None
+    found = Ranking(trainings, measured, column_of, results)
     if trainings:
-        best = deciding({name: counts[name] for name in (measured if wanted else results)}, wanted)
-    if best is not None:
-        lower = is_lower_better(best, options.get("direction"))
-        by = {one.iri: {column_of[key]: value for key, value in one.measures.items()} for one in trainings}
-        trainings.sort(key=lambda one: sort_key(by[one.iri].get(best), lower))
+        found.best = deciding({name: counts[name] for name in (measured if wanted else results)}, wanted)
+    if found.best is not None:
+        found.lower = is_lower_better(found.best, options.get("direction"))
+        by = {one.iri: found.values(one) for one in trainings}
+        trainings.sort(key=lambda one: sort_key(by[one.iri].get(str(found.best)), found.lower))
+    return found
 
+
+def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
+    """Put each training in one row, best first."""
+    ranking = rank_trainings(engine, query, options)
+    trainings, measured, best = ranking.trainings, ranking.measured, ranking.best
+    knobs = sorted({name for one in trainings for name in one.hyperparameters})
     taken = {"training", "experiment", "study", "outcome", "ranks", "started", "iri"} | set(measured)
     knob_column = {name: f"{name} (hyperparameter)" if name in taken else name for name in knobs}
     rows = []
@@ -136,22 +181,24 @@ def compare(engine: Engine, query: NamedQuery, options: Options) -> Answer:
         }
         row |= {knob_column[name]: one.hyperparameters.get(name) for name in knobs}
         row |= dict.fromkeys(measured)
-        row |= {column_of[key]: value for key, value in one.measures.items()}
+        row |= ranking.values(one)
         row["iri"] = Iri(one.iri)
         rows.append(row)
     settings = [knob_column[name] for name in knobs]
     columns = ["training", "experiment", "study", "outcome", "ranks", "started", *settings, *measured, "iri"]
     answer = Answer(columns, rows, query.title)
-    answer.shown = ["training", "experiment", *settings, *(one for one in measured if one in results or one == best)]
+    answer.shown = [
+        "training",
+        "experiment",
+        *settings,
+        *(one for one in measured if one in ranking.results or one == best),
+    ]
     if len({row["study"] for row in rows}) > 1:
         answer.shown.insert(2, "study")
     if len({(row["training"], row["experiment"]) for row in rows}) < len(rows):
         answer.shown.insert(1, "ranks")
     if any(row["outcome"] not in ("completed", "") for row in rows):
         answer.shown.insert(2, "outcome")
-    if best is not None and len(rows) > 1:
-        better = "lower" if lower else "higher"
-        answer.notes.append(f"best first by {best} ({better} is better); --measure takes another")
-    if rows and best is None:
-        answer.notes.append("nothing was measured, so the trainings stand in order of start")
+    if rows and (best is None or len(rows) > 1):
+        answer.notes.append(ranking.note)
     return answer
