@@ -28,7 +28,6 @@ import mmap
 import os
 import stat
 import struct
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -179,6 +178,8 @@ def node_folders(run: str) -> Iterator[Path]:
         if os.environ.get(variable):
             yield Path(os.environ[variable]) / own_folder(run)
     yield Path("/dev/shm") / own_folder(run)
+    import tempfile  # here, since with what it imports it is a megabyte that few ranks need
+
     yield Path(tempfile.gettempdir()) / own_folder(run)
 
 

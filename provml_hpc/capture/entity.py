@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 from provml_hpc import records, vocabulary
 from provml_hpc.content import Digest, StatKey, digest_array, parse_digest, stat_key
@@ -83,7 +82,11 @@ def look(source: Any) -> Named:
     """
     if isinstance(source, (str, os.PathLike)):
         text = os.fsdecode(source)  # as the system knows it: only what is written down is cleaned
-        address = urlsplit(text) if "://" in text else None
+        address = None
+        if "://" in text:
+            from urllib.parse import urlsplit
+
+            address = urlsplit(text)
         if address is not None and address.scheme and address.scheme != "file":
             place = address.hostname or ""
             if address.port:

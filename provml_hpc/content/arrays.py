@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from typing import Any
 
@@ -96,6 +95,8 @@ def _has_buffer(array: Any) -> bool:
 
 
 def _begin(kind: str, shape: tuple[int, ...]) -> Any:
+    import hashlib
+
     text = f"sha256-array\n{kind}\n{','.join(map(str, shape))}\n"
     return hashlib.sha256(text.encode(), usedforsecurity=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -283,6 +282,8 @@ def _key_of(path: str, status: os.stat_result) -> StatKey:
 
 
 def _empty(algorithm: str) -> str | None:
+    import hashlib
+
     try:
         return hashlib.new(algorithm, usedforsecurity=False).hexdigest()
     except (ValueError, TypeError):  # not known to this Python, or of a length that must be given
@@ -290,6 +291,8 @@ def _empty(algorithm: str) -> str | None:
 
 
 def _read_whole(descriptor: int, stop: threading.Event | None) -> Digest:
+    import hashlib  # not before a file is read: OpenSSL is 3.4 MB that a rank which reads none does without
+
     hasher = hashlib.sha256(usedforsecurity=False)
     block = memoryview(bytearray(BLOCK))
     size = 0
@@ -301,6 +304,8 @@ def _read_whole(descriptor: int, stop: threading.Event | None) -> Digest:
 
 
 def _read_sample(descriptor: int, size: int, stop: threading.Event | None) -> Digest:
+    import hashlib
+
     hasher = hashlib.sha256(b"provml-sample-1\n" + size.to_bytes(8, "little"), usedforsecurity=False)
     whole = True
     for number in range(SAMPLE_BLOCKS):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import threading
@@ -143,6 +142,8 @@ def digest_directory(
     lines += [(name, b"unread " + name) for name in walk.unread]
     lines.sort()
     members.sort(key=lambda member: os.fsencode(member.path))
+    import hashlib
+
     hasher = hashlib.sha256(usedforsecurity=False)
     for _, line in lines:
         hasher.update(line + b"\0")

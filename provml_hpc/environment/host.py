@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform
 import shlex
@@ -102,6 +101,8 @@ def script_path() -> Path | None:
 
 
 def _command_facts() -> list[Fact]:
+    import hashlib  # OpenSSL, which only the rank that tells of the script needs
+
     given = list(getattr(sys, "orig_argv", None) or sys.argv)
     arguments = redact_arguments(given)
     line = shlex.join(arguments)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import decimal
 import enum
-import fractions
 import json
 import math
 import os
 import re
+import sys
 import types
-import uuid
 from typing import Any, Literal, TypeAlias
 
 from provml_hpc.errors import ProvMLError
@@ -53,7 +51,11 @@ def decode(kind: str, text: str) -> Any:
     if kind == "text":
         return text
     if kind == "integer":
-        return int(text) if len(text) < 4000 else int(decimal.Decimal(text))
+        if len(text) < 4000:
+            return int(text)
+        import decimal
+
+        return int(decimal.Decimal(text))
     if kind == "real":
         return float(text)
     if kind == "boolean":
@@ -156,9 +158,9 @@ def scalar(value: Any, name: str) -> Pair:
         return "text", value.isoformat()
     if isinstance(value, datetime.timedelta):
         return "real", real(value.total_seconds())
-    if isinstance(value, decimal.Decimal):
+    if _is_a(value, "decimal", "Decimal"):
         return "real", str(value) if value.is_finite() else real(float(value))
-    if isinstance(value, fractions.Fraction | uuid.UUID):
+    if _is_a(value, "uuid", "UUID") or _is_a(value, "fractions", "Fraction"):
         return "text", str(value)
     if isinstance(value, os.PathLike):
         return "text", clean_text(os.fsdecode(value))
@@ -177,7 +179,17 @@ def integer(value: int, name: str) -> str:
     if bits > _INTEGER_BITS:  # 79,000 digits; the time to write them grows with the square
         raise UnrecordableError(f"{name} has too many digits; record a digest of it")
     # Python limits its own conversion to 4,300 digits; the one of Decimal has no such limit.
-    return int.__repr__(value) if bits <= DIGITS_BITS else format(decimal.Decimal(int(value)), "f")
+    if bits <= DIGITS_BITS:
+        return int.__repr__(value)
+    import decimal
+
+    return format(decimal.Decimal(int(value)), "f")
+
+
+def _is_a(value: Any, module: str, name: str) -> bool:
+    """Tell whether a value is of a class whose module need not be there: nobody has one who did not import it."""
+    home = sys.modules.get(module)
+    return home is not None and isinstance(value, getattr(home, name))
 
 
 def real(value: float) -> str:

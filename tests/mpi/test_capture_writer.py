@@ -18,3 +18,15 @@ def test_the_last_rank_writes_the_file(mpi_run: Callable[..., launch.Result], tm
         data = [row for row in file.entities if row.kind == "LearningDataset"]
         assert sorted(row.size for row in data) == [1, 2, 3]
         assert {row.digest_state for row in data} == {"whole"}
+
+
+def test_a_rank_that_does_not_write_loads_no_heavy_module(
+    mpi_run: Callable[..., launch.Result], tmp_path: Path
+) -> None:
+    mpi_run("light_rank.py", 2).check()
+    writer, other = (set(json.loads((tmp_path / f"loaded-{rank}.json").read_text())) for rank in range(2))
+    # Each of these is a megabyte or more with what it brings; hashlib brings OpenSSL.
+    heavy = {"h5py", "numpy", "pandas", "hashlib", "decimal", "tempfile"}
+    assert "h5py" in writer
+    assert heavy & other == set()
+    assert {name for name in other if name.startswith(("provml_hpc.storage", "provml_hpc.assembly"))} == set()
