@@ -1,12 +1,12 @@
-"""Columns of a graph's tables, as *tails*: what stands behind the subject, for each row that says something.
+"""Columns of a graph's tables, as *cells*: for each row the lines that a field says of it, or the empty text.
 
-A subject and its tails make text by one join, ``subject + subject.join(tails)``, which is what keeps conversion about
-as fast as formatting strings at all.
+A column becomes cells in one list comprehension, and cells become text by joining them: which is what keeps conversion
+about as fast as formatting strings at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from provml_hpc.errors import FormatError
 from provml_hpc.vocabulary import Field, expand
 from provml_tools.rdf import terms
 
-Tails = list[str]
+Cells = list[str]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -59,7 +59,7 @@ class SortedTable:
     def values(self, name: str, start: int, stop: int) -> Sequence[Any]:
         """Return rows `start` to `stop` of a column, as Python values."""
         column: Column = self._columns[name]
-        if not isinstance(column, list):
+        if isinstance(column, np.ndarray):
             found: list[Any] = self.array(name, start, stop).tolist()
             return found
         if self._order is None:
@@ -67,57 +67,75 @@ class SortedTable:
         return [column[at] for at in self._order[start:stop].tolist()]
 
 
-def field_tails(table: SortedTable, field: Field, start: int, stop: int, end: str) -> Iterator[tuple[int, str]]:
-    """Yield (row, tail) for all that a literal field says in rows `start` to `stop`; rows count from `start`.
+def field_cells(
+    table: SortedTable, field: Field, start: int, stop: int, subjects: Sequence[str], end: str
+) -> Cells | None:
+    """Return what a literal field says in rows `start` to `stop`, or None where it says nothing in any of them.
 
-    `end` is what closes a statement: the graph, if it has one, and the full stop.
+    Parameters
+    ----------
+    table, field, start, stop
+        The column and its rows.
+    subjects
+        The subject of each row, as it stands in a statement.
+    end
+        What closes a statement: the graph, if it has one, and the full stop.
     """
     if not table.has(field.name):
-        return
+        return None
     before = f" <{expand(field.iri)}> "
     if field.type == "text":
-        yield from _texts(table.values(field.name, start, stop), before + '"', '"' + end)
-    elif field.type == "value":
-        yield from _values(table, field, start, stop, before, end)
-    elif field.type == "boolean":
-        for row, truth in enumerate(table.values(field.name, start, stop)):
-            yield row, f'{before}"{"true" if truth else "false"}{terms.BOOLEAN}{end}'
-    elif field.type == "real":
-        for row, number in enumerate(table.values(field.name, start, stop)):
-            if number == number:  # NaN stands for: nothing was said
-                yield row, f'{before}"{terms.real(number)}{terms.DOUBLE}{end}'
-    elif field.type in ("integer", "time"):
-        column = table.array(field.name, start, stop)
-        rows = np.flatnonzero(column != ABSENT)
-        numbers = column[rows]
-        if field.type == "time":
-            yield from zip(
-                rows.tolist(), _dressed(terms.times(numbers), f'{before}"', terms.DATETIME + end), strict=True
-            )
-            before = f" <{expand(terms.companion(field.name))}> "
-        yield from zip(rows.tolist(), _dressed(numbers.tolist(), f'{before}"', terms.INTEGER + end), strict=True)
+        return _texts(table.values(field.name, start, stop), subjects, before + '"', '"' + end)
+    if field.type == "value":
+        return _values(table, field, start, stop, subjects, before, end)
+    if field.type == "boolean":
+        said = (f'{before}"false{terms.BOOLEAN}{end}', f'{before}"true{terms.BOOLEAN}{end}')
+        return [s + said[bool(truth)] for s, truth in zip(subjects, table.values(field.name, start, stop), strict=True)]
+    if field.type == "real":
+        after = terms.DOUBLE + end
+        # NaN stands for: nothing was said.
+        return [
+            f'{s}{before}"{terms.real(number)}{after}' if number == number else ""
+            for s, number in zip(subjects, table.values(field.name, start, stop), strict=True)
+        ]
+    if field.type not in ("integer", "time"):
+        return None
+    column = table.array(field.name, start, stop)
+    there = column != ABSENT
+    if not there.any():
+        return None
+    before, after = before + '"', terms.INTEGER + end
+    if field.type == "time":
+        dated, numbered = terms.DATETIME + end, f' <{expand(terms.companion(field.name))}> "'
+        rows = zip(subjects, terms.times(column), column.tolist(), strict=True)
+        cells = [f"{s}{before}{text}{dated}{s}{numbered}{number}{after}" for s, text, number in rows]
+    else:
+        cells = [f"{s}{before}{number}{after}" for s, number in zip(subjects, column.tolist(), strict=True)]
+    for row in np.flatnonzero(~there).tolist():
+        cells[row] = ""
+    return cells
 
 
-def _dressed(values: Sequence[Any], before: str, after: str) -> Iterator[str]:
-    return (f"{before}{value}{after}" for value in values)
-
-
-def _texts(values: Sequence[str], before: str, after: str) -> Iterator[tuple[int, str]]:
-    escape = terms.escape
-    for row, text in enumerate(values):
-        if text:
-            yield row, before + escape(text) + after
+def _texts(values: Sequence[str], subjects: Sequence[str], before: str, after: str) -> Cells | None:
+    if not any(values):
+        return None
+    if not terms.are_plain(values):
+        values = [*map(terms.escape, values)]
+    return [f"{s}{before}{text}{after}" if text else "" for s, text in zip(subjects, values, strict=True)]
 
 
 def _values(
-    table: SortedTable, field: Field, start: int, stop: int, before: str, end: str
-) -> Iterator[tuple[int, str]]:
+    table: SortedTable, field: Field, start: int, stop: int, subjects: Sequence[str], before: str, end: str
+) -> Cells | None:
     marks = table.values(field.name + "_type", start, stop)
     beside = f' <{expand(terms.companion(field.name + "_type"))}> "'
-    for row, (text, mark) in enumerate(zip(table.values(field.name, start, stop), marks, strict=True)):
+    cells = []
+    for s, text, mark in zip(subjects, table.values(field.name, start, stop), marks, strict=True):
         kind = terms.value_type(mark)
         if kind == "absent":
-            continue
-        yield row, f"{before}{terms.value_literal(text, kind)}{end}"
-        if kind in terms.UNTYPED:
-            yield row, f'{beside}{kind}"{end}'
+            cells.append("")
+        elif kind in terms.UNTYPED:
+            cells.append(f'{s}{before}{terms.value_literal(text, kind)}{end}{s}{beside}{kind}"{end}')
+        else:
+            cells.append(f"{s}{before}{terms.value_literal(text, kind)}{end}")
+    return cells

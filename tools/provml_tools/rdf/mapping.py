@@ -7,9 +7,10 @@ numbers for each row of the relations.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import PurePath
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,17 @@ from provml_hpc.assembly.graph import ABSENT, Graph
 from provml_hpc.errors import FormatError
 from provml_hpc.vocabulary import Field, Relation, expand
 from provml_tools.rdf import terms, uuids
-from provml_tools.rdf.columns import SortedTable, Tails, field_tails
+from provml_tools.rdf.columns import SortedTable, field_cells
 from provml_tools.rdf.samples import sample_statements
+from provml_tools.rdf.uuids import Uuids
 
-PIECE = 4096
+PIECE = 1024
 """How many rows are turned into text before it is handed on."""
+
+LONG_PIECE = 65_536
+"""How many uuids are read at a time."""
+
+Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
 _HAD_ROLE = "prov:hadRole"
 
@@ -79,17 +86,17 @@ class _Mapping:
                 )
         self._links.sort(key=lambda links: links.relation.code)
 
-    def _collect_uuids(self) -> list[str]:
+    def _collect_uuids(self) -> Uuids:
         count = sum(len(table) for _, table in self._nodes)
-        found = [""] * count
+        found = Uuids(count)
         for cls, table in self._nodes:
             ids = table.keys[0]
             if ids[0] < 0 or ids[-1] >= count:
                 raise FormatError(f"The ids of {cls.name} are not dense. Try `provml recover` on the file.")
-            for at, uuid in zip(ids.tolist(), table.values("uuid", 0, len(table)), strict=True):
-                found[at] = terms.check_uuid(uuid)
-        if "" in found:
-            raise FormatError("Two nodes have the same id. Try `provml recover` on the file.")
+            for start in range(0, len(table), LONG_PIECE):
+                stop = min(start + LONG_PIECE, len(table))
+                found.put(ids[start:stop], table.values("uuid", start, stop))
+        found.seal()
         return found
 
     def statements(self, samples: bool) -> Iterator[str]:
@@ -117,117 +124,141 @@ class _Mapping:
             yield start, stop
             start = stop
 
-    def _block(self, start: int, stop: int, types: dict[str, Tails]) -> Iterator[str]:
-        about: list[Tails] = [[] for _ in range(start, stop)]
+    def _block(self, start: int, stop: int, types: dict[str, list[str]]) -> Iterator[str]:
+        subjects = [f"<{self._base}{uuid}>" for uuid in self._uuids[start:stop]]
+        block = _Block(subjects)
         for cls, table in self._nodes:
             first, last = np.searchsorted(table.keys[0], (start, stop)).tolist()
+            if first == last:
+                continue
             places = (table.keys[0][first:last] - start).tolist()
-            for place in places:
-                about[place] += types[cls.name]
+            own = [subjects[place] for place in places]
+            tails = types[cls.name]
+            columns = [[s + s.join(tails) for s in own]]
             for field in vocabulary.fields(cls.name):
-                for row, tail in field_tails(table, field, first, last, self._end):
-                    about[places[row]].append(tail)
-        beside: list[str] = []
+                cells = field_cells(table, field, first, last, own, self._end)
+                if cells is not None:
+                    columns.append(cells)
+            block.put(places, map("".join, zip(*columns, strict=True)), tails)
         for links in self._links:
             first, last = np.searchsorted(links.subjects, (start, stop)).tolist()
             for piece in range(first, last, PIECE):
-                self._relate(links, piece, min(piece + PIECE, last), start, about, beside)
+                self._relate(links, piece, min(piece + PIECE, last), start, block)
                 if last - first > PIECE:
                     # A node with very many relations: hand on what there is, so that memory does not grow with them.
-                    yield self._text(start, about) + "".join(beside)
-                    about = [[] for _ in about]
-                    beside = []
-        yield self._text(start, about) + "".join(beside)
+                    yield block.take()
+        yield block.take()
 
-    def _text(self, start: int, about: list[Tails]) -> str:
-        parts = []
-        for at, tails in enumerate(about, start):
-            if tails:
-                subject = f"<{self._base}{self._uuids[at]}>"
-                parts.append(subject + subject.join(tails))
-        return "".join(parts)
-
-    def _relate(self, links: _Links, first: int, last: int, start: int, about: list[Tails], beside: list[str]) -> None:
-        """Say rows `first` to `last` of a relation: directly in `about`, and with their fields in `beside`."""
-        subjects = links.subjects[first:last].tolist()
-        objects = links.objects[first:last].tolist()
+    def _relate(self, links: _Links, first: int, last: int, start: int, block: _Block) -> None:
+        """Say rows `first` to `last` of a relation: directly, and with their fields on a node of its own."""
+        places = (links.subjects[first:last] - start).tolist()
+        targets = self._uuids.of(links.objects[first:last])
         before = f" <{expand(links.relation.iri)}> <{self._base}"
         end = ">" + self._end
-        nodes = self._uuids
-        for row in np.flatnonzero(links.new_pair[first:last]).tolist():
-            about[subjects[row] - start].append(f"{before}{nodes[objects[row]]}{end}")
+        about, subjects = block.about, block.subjects
+        new = links.new_pair[first:last]
+        if new.all():
+            for place, target in zip(places, targets, strict=True):
+                about[place] += f"{subjects[place]}{before}{target}{end}"
+        else:
+            for row in np.flatnonzero(new).tolist():
+                about[places[row]] += f"{subjects[places[row]]}{before}{targets[row]}{end}"
         if links.relation.implies:
             implied = self._type_tail(links.relation.implies)
             for row in np.flatnonzero(links.new_subject[first:last]).tolist():
-                # Two relations may imply one type, and a class may have it already: it is said once.
-                if implied not in about[subjects[row] - start]:
-                    about[subjects[row] - start].append(implied)
+                block.imply(places[row], implied)
         if links.relation.qualified and links.relation.fields:
-            self._qualify(links, first, last, start, about, beside)
+            self._qualify(links, first, last, places, targets, block)
 
-    def _qualify(self, links: _Links, first: int, last: int, start: int, about: list[Tails], beside: list[str]) -> None:
+    def _qualify(
+        self, links: _Links, first: int, last: int, places: list[int], targets: list[str], block: _Block
+    ) -> None:
         relation = links.relation
         assert relation.qualified
         leads, kind, to = relation.qualified
-        before = f" <{expand(leads)}> <{self._base}"
-        is_kind, to_object = self._type_tail(kind), f" <{expand(to)}> <{self._base}"
-        end = ">" + self._end
-        said: list[Tails] = [[] for _ in range(first, last)]
-        known: list[list[str]] = [[] for _ in range(first, last)]
+        rows = last - first
+        known: list[list[str]] = []
+        pointing: list[tuple[str, list[str]]] = []
+        said = np.zeros(rows, bool)
         for field in relation.fields:
             if field.iri == _HAD_ROLE or field.type == "reference":
-                self._point(links.table, field, first, last, said, known)
+                uuids_of = self._point(links.table, field, first, last)
+                known.append(uuids_of)
+                pointing.append((f" <{expand(field.iri)}> <{self._base}", uuids_of))
+                said |= np.fromiter(map(bool, uuids_of), bool, rows)
             else:
-                for row, tail in field_tails(links.table, field, first, last, self._end):
-                    said[row].append(tail)
-        columns = (links.subjects, links.objects, links.new_pair)
-        rows = zip(*(column[first:last].tolist() for column in columns), said, known, strict=True)
+                said |= _says(links.table, field, first, last)
+        names = self._names(links, first, last, said, known, targets)
+        before, end = f" <{expand(leads)}> <{self._base}", ">" + self._end
+        is_kind, to_object = self._type_tail(kind), f" <{expand(to)}> <{self._base}"
+        about, subjects = block.about, block.subjects
+        nodes = [f"<{self._base}{name}>" for name in names]
+        for place, name in zip(places, names, strict=True):
+            if name:
+                about[place] += f"{subjects[place]}{before}{name}{end}"
+        columns = [[f"{n}{is_kind}{n}{to_object}{target}{end}" for n, target in zip(nodes, targets, strict=True)]]
+        points = iter(pointing)
+        for field in relation.fields:
+            if field.iri == _HAD_ROLE or field.type == "reference":
+                lead, uuids_of = next(points)
+                columns.append([f"{n}{lead}{u}{end}" if u else "" for n, u in zip(nodes, uuids_of, strict=True)])
+            else:
+                cells = field_cells(links.table, field, first, last, nodes, self._end)
+                if cells is not None:
+                    columns.append(cells)
+        texts = map("".join, zip(*columns, strict=True))
+        block.beside += texts if said.all() else (text for text, name in zip(texts, names, strict=True) if name)
+
+    def _names(
+        self, links: _Links, first: int, last: int, said: Flags, known: list[list[str]], targets: list[str]
+    ) -> list[str]:
+        """Return the uuid of the node that qualifies each row; the empty text where there is nothing to say."""
+        names = []
+        # One of several statements of the same two nodes in the same role is known by its place among them.
+        keys: Iterable[tuple[str, ...]] = zip(*known, strict=True) if known else repeat((), last - first)
+        rows = zip(
+            links.subjects[first:last].tolist(),
+            targets,
+            links.new_pair[first:last].tolist(),
+            said.tolist(),
+            keys,
+            strict=True,
+        )
         last_subject, seed = -1, b""
-        for subject, other, new_pair, tails, key in rows:
+        count = links.said
+        for subject, target, new_pair, has, key in rows:
             if new_pair:
-                links.said.clear()
-            if not tails:
+                count.clear()
+            if not has:
+                names.append("")
                 continue
             if subject != last_subject:
                 last_subject, seed = subject, uuids.seed(self._uuids[subject])
-            target = self._uuids[other]
-            # One of several statements of the same two nodes in the same role is known by its place among them.
-            links.said[tuple(key)] += 1
-            uuid = uuids.below(seed, uuids.place(relation.name, target, *key, links.said[tuple(key)]))
-            about[subject - start].append(f"{before}{uuid}{end}")
-            node = f"<{self._base}{uuid}>"
-            beside.append(f"{node}{is_kind}{node}{to_object}{target}{end}{node}{node.join(tails)}")
+            nth = count[key] = count.get(key, 0) + 1
+            names.append(uuids.below(seed, uuids.place(links.relation.name, target, *key, nth)))
+        return names
 
-    def _point(
-        self, table: SortedTable, field: Field, first: int, last: int, said: list[Tails], known: list[list[str]]
-    ) -> None:
-        """Say what a row of a relation points at beside its object: a role, or another record such as the plan."""
+    def _point(self, table: SortedTable, field: Field, first: int, last: int) -> list[str]:
+        """Return the uuids of what rows of a relation point at beside their object: a role, or another record."""
         if not table.has(field.name):
             # An older file: the uuid is what it would be if the column were there and empty.
-            for names in known:
-                names.append("")
-            return
-        before = f" <{expand(field.iri)}> <{self._base}"
-        end = ">" + self._end
-        for row, value in enumerate(table.values(field.name, first, last)):
-            uuid = ""
-            if field.type == "reference":
-                if value != ABSENT:
-                    if not 0 <= value < len(self._uuids):
-                        raise FormatError(
-                            f"{table.name}.{field.name} points at no record. Try `provml recover` on the file."
-                        )
-                    uuid = self._uuids[value]
-            elif value:
-                uuid = self._role(value)
-            if uuid:
-                said[row].append(f"{before}{uuid}{end}")
-            known[row].append(uuid)
+            return [""] * (last - first)
+        if field.type != "reference":
+            roles = self._roles
+            return [
+                (roles.get(name) or self._role(name)) if name else "" for name in table.values(field.name, first, last)
+            ]
+        column = table.array(field.name, first, last)
+        there = column != ABSENT
+        if ((column[there] < 0) | (column[there] >= len(self._uuids))).any():
+            raise FormatError(f"{table.name}.{field.name} points at no record. Try `provml recover` on the file.")
+        found = self._uuids.of(np.where(there, column, 0))
+        for row in np.flatnonzero(~there).tolist():
+            found[row] = ""
+        return found
 
     def _role(self, name: str) -> str:
-        found = self._roles.get(name)
-        if found is None:
-            found = self._roles[name] = identity.named(self._graph.run.authority, "Role", name)
+        found = self._roles[name] = identity.named(self._graph.run.authority, "Role", name)
         return found
 
     def _describe_roles(self) -> str:
@@ -265,6 +296,53 @@ class _Mapping:
         return "".join(lines)
 
 
+def _says(table: SortedTable, field: Field, first: int, last: int) -> Flags:
+    """Tell for each row whether a literal field says something in it."""
+    if not table.has(field.name):
+        return np.zeros(last - first, bool)
+    if field.type in ("integer", "time", "real"):
+        column = table.array(field.name, first, last)
+        return np.asarray(~np.isnan(column) if field.type == "real" else column != ABSENT)
+    if field.type == "boolean":
+        return np.ones(last - first, bool)
+    if field.type == "value":
+        marks = table.values(field.name + "_type", first, last)
+        return np.fromiter((terms.value_type(mark) != "absent" for mark in marks), bool, last - first)
+    return np.fromiter(map(bool, table.values(field.name, first, last)), bool, last - first)
+
+
+class _Block:
+    """What is said of some nodes, until it is handed on."""
+
+    def __init__(self, subjects: list[str]) -> None:
+        self.subjects = subjects
+        self.about = [""] * len(subjects)
+        """The lines of each node."""
+        self.beside: list[str] = []
+        """The lines of nodes that only RDF has."""
+        self._types: dict[str, set[int]] = {}
+
+    def put(self, places: list[int], texts: Iterable[str], types: Sequence[str]) -> None:
+        """Take in the lines of some nodes, and which types they tell."""
+        for place, text in zip(places, texts, strict=True):
+            self.about[place] = text
+        for one in types:
+            self._types.setdefault(one, set()).update(places)
+
+    def imply(self, place: int, tail: str) -> None:
+        """Say a type of a node once: two relations may imply it, and a class may have it already."""
+        known = self._types.setdefault(tail, set())
+        if place not in known:
+            known.add(place)
+            self.about[place] += self.subjects[place] + tail
+
+    def take(self) -> str:
+        """Return all lines, and forget them."""
+        text = "".join(self.about) + "".join(self.beside)
+        self.about, self.beside = [""] * len(self.subjects), []
+        return text
+
+
 class _Links:
     """One table of relations, in order of subject and object."""
 
@@ -277,9 +355,9 @@ class _Links:
                 raise FormatError(
                     f"The relation {relation.name} points at no record. Try `provml recover` on the file."
                 )
-        self.new_subject: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.ones(len(table), bool)
+        self.new_subject: Flags = np.ones(len(table), bool)
         self.new_subject[1:] = self.subjects[1:] != self.subjects[:-1]
         self.new_pair = self.new_subject.copy()
         self.new_pair[1:] |= self.objects[1:] != self.objects[:-1]
-        self.said: Counter[tuple[str, ...]] = Counter()
+        self.said: dict[tuple[str, ...], int] = {}
         """How often something was said of the pair of nodes at hand, by role and plan."""
