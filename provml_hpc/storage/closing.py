@@ -10,7 +10,7 @@ from typing import Any
 from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
 from provml_hpc.errors import ProvMLError, StorageError
 from provml_hpc.storage.kept import keep_records
-from provml_hpc.storage.place import partial_of, publish, scratch_of
+from provml_hpc.storage.place import partial_of, publish, run_of, scratch_of
 from provml_hpc.storage.tables import read_attributes, write_file
 
 FINISHED, FAILED, INCOMPLETE, RECOVERED, RUNNING = "finished", "failed", "incomplete", "recovered", "running"
@@ -19,7 +19,7 @@ FINISHED, FAILED, INCOMPLETE, RECOVERED, RUNNING = "finished", "failed", "incomp
 def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
     """Return what the log or a journal says of its run."""
     return RunInfo(
-        uuid=str(meta["run"]),
+        uuid=run_of(meta, file),
         name=str(meta.get("name", "")),
         phase=str(meta.get("phase", "")),
         study=str(meta.get("study", "")),

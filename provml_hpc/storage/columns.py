@@ -7,9 +7,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+from h5py import h5d, h5p, h5s
 
 from provml_hpc import vocabulary
 from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, Column, Table, column_names
+from provml_hpc.storage import careful
 
 TABLE, SAMPLES, ENCODING_VERSION = "provml-table", "provml-samples", "1.0"
 CHUNK = 65_536
@@ -17,21 +19,15 @@ CHUNK = 65_536
 COMPRESSED: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 _SMALL = 1024  # Below that many rows a filter costs more room than it saves.
+_FEW, _WASTE = 1 << 18, 8  # Text gets a fixed length up to so many bytes, or to so many times what it has.
+_TEXT_CHUNK = 1 << 21
 _CLOSED = {
     "outcome": ("", "completed", "failed", "open", "left"),
     "phase": ("", "curation", "preparation", "learning"),
     "digest_state": ("", "whole", "sampled", "given", "changed", "missing", "failed"),
 }
 """Text columns with few possible values, stored as enums. A value that is none of these makes the column text."""
-_TEXT = h5py.string_dtype("utf-8")
 _TIME = "nanoseconds since 1970-01-01T00:00:00Z"
-
-
-def clean(text: str) -> str:
-    """Return text as HDF5 can hold it: no NUL, which would cut it off, and nothing that is not Unicode."""
-    if "\0" in text:
-        text = text.replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text.encode("utf-8", "replace").decode("utf-8") if not text.isascii() else text
 
 
 def write_table(parent: Any, table: Table) -> Any:
@@ -42,17 +38,17 @@ def write_table(parent: Any, table: Table) -> Any:
     for name, column in table.columns.items():
         dataset = _write_column(group, name, column)
         if name in times or name == "time_ns":
-            dataset.attrs["units"] = _TIME
+            careful.put_text(dataset, "units", _TIME)
         dataset.flush()  # What cannot be written has to fail here: when h5py lets a dataset go, it can only be printed.
     return group
 
 
 def describe(group: Any, kind: str, rows: int, columns: Any) -> None:
     """Say of a group that it is a table, in the way that ``docs/format.md`` tells."""
-    group.attrs["encoding-type"] = kind
-    group.attrs["encoding-version"] = ENCODING_VERSION
+    careful.put_text(group, "encoding-type", kind)
+    careful.put_text(group, "encoding-version", ENCODING_VERSION)
     group.attrs["row_count"] = rows
-    group.attrs["columns"] = np.array(list(columns), dtype=_TEXT)
+    careful.put_texts(group, "columns", columns)
 
 
 def _times(table: str) -> set[str]:
@@ -69,12 +65,37 @@ def _write_column(group: Any, name: str, column: Column) -> Any:
         names = VALUE_TYPES if name.endswith("_type") else _CLOSED.get(name, ())
         if names and set(column) <= set(names):
             return _write_enum(group, name, column, names)
-        return group.create_dataset(name, data=np.array([clean(text) for text in column], object), dtype=_TEXT)
+        return _write_text(group, name, column)
     options = {"chunks": (min(len(column), CHUNK),), **COMPRESSED} if len(column) >= _SMALL else {}
     dataset = group.create_dataset(name, data=column, **options)
     if column.dtype.kind == "i":
         dataset.attrs["absent"] = np.int64(ABSENT)
     return dataset
+
+
+def _write_text(group: Any, name: str, column: list[str]) -> Any:
+    """Write text of a fixed length, where that does not waste room.
+
+    What is of variable length lies in a heap without checksums, takes more room, and is slower to read.
+    """
+    data = [careful.clean(text).encode("utf-8") for text in column]
+    kind = careful.text_type(max(map(len, data), default=0))
+    size = kind.get_size() * len(data)
+    if size > max(_FEW, _WASTE * sum(map(len, data))):
+        return group.create_dataset(name, data=np.array(data, object), dtype=h5py.string_dtype("utf-8"))
+    rows = CHUNK
+    while rows > 1 and rows * kind.get_size() > _TEXT_CHUNK:  # halves, so that stretches of whole chunks stay such
+        rows //= 2
+    how = h5p.create(h5p.DATASET_CREATE)
+    how.set_fill_time(h5d.FILL_TIME_NEVER)
+    if size >= 8 * _SMALL:
+        how.set_chunk((min(len(data), rows),))
+        how.set_shuffle()
+        how.set_deflate(1)
+    space = h5s.create_simple((len(data),))
+    dataset = h5d.create(group.id, name.encode(), kind, space, how)
+    dataset.write(h5s.ALL, h5s.ALL, careful.padded(data, kind))
+    return h5py.Dataset(dataset)
 
 
 def _write_enum(group: Any, name: str, column: list[str], names: tuple[str, ...]) -> Any:
@@ -83,7 +104,7 @@ def _write_enum(group: Any, name: str, column: list[str], names: tuple[str, ...]
     kind = h5py.enum_dtype({text or "absent": code for text, code in codes.items()}, basetype="u1")
     dataset = group.create_dataset(name, data=np.array([codes[text] for text in column], np.uint8), dtype=kind)
     # h5py and pandas show the numbers of an enum; here are their names in order, for whoever reads the dataset alone.
-    dataset.attrs["categories"] = np.array([text or "absent" for text in names], dtype=_TEXT)
+    careful.put_texts(dataset, "categories", [text or "absent" for text in names])
     return dataset
 
 
@@ -117,7 +138,7 @@ def read_table(group: Any, start: int = 0, stop: int | None = None) -> Table:
     start, stop = min(start, rows), rows if stop is None else min(max(stop, start), rows)
     table = Table(name)
     for column in _order(group):
-        dataset = group[column]
+        dataset = careful.member(group, column)
         if dataset.ndim == 1 and dataset.shape[0] != rows:
             raise ValueError(f"the column {column} of {group.name} has {dataset.shape[0]} rows, not {rows}")
         values = read_column(dataset, start, stop)
@@ -132,13 +153,6 @@ def read_table(group: Any, start: int = 0, stop: int | None = None) -> Table:
     return table
 
 
-def iterate(group: Any, chunk: int = CHUNK) -> Iterator[Table]:
-    """Yield a table in stretches of `chunk` rows, so that a long one needs little memory."""
-    rows = row_count(group)
-    for start in range(0, rows, chunk):
-        yield read_table(group, start, start + chunk)
-
-
 def row_count(group: Any) -> int:
     """Return how many rows a table says it has, if its file is large enough for them.
 
@@ -147,17 +161,25 @@ def row_count(group: Any) -> int:
     ValueError
         It says what cannot be.
     """
-    rows = int(group.attrs["row_count"])
+    rows = careful.attribute(group, "row_count")
+    if not isinstance(rows, int):
+        raise ValueError(f"{group.name} does not say how many rows it has")
     # No filter of HDF5 packs more than a thousand to one; a row count beyond that asks for memory and nothing else.
-    if not 0 <= rows <= group.file.id.get_filesize() * 1100:
+    if not 0 <= rows <= careful.file_size(group) * careful.MOST_PACKED:
         raise ValueError(f"{group.name} says it has {rows} rows")
     return rows
 
 
 def _order(group: Any) -> list[str]:
-    told = [str(name) for name in np.atleast_1d(group.attrs.get("columns", []))]
-    there = [name for name in group if isinstance(group.get(name), h5py.Dataset)]
+    told = dict.fromkeys(told_columns(group))
+    there = dict.fromkeys(name for name in group if isinstance(careful.member(group, name), h5py.Dataset))
     return [name for name in told if name in there] + [name for name in there if name not in told]
+
+
+def told_columns(group: Any) -> list[str]:
+    """Return the columns that a table says it has."""
+    told = careful.attribute(group, "columns", [])
+    return [str(name) for name in told] if isinstance(told, list) else [str(told)]
 
 
 def _keys(name: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from provml_hpc import records
 from provml_hpc.assembly import FrameSource
 from provml_hpc.assembly.frames import split
 from provml_hpc.records import Source
+from provml_hpc.storage import careful
 
 FRAMES = "frames"
 _EXTENT = np.dtype(
@@ -54,16 +55,43 @@ def keep_records(file: Any, frames: FrameSource) -> None:
 
 def last_sequences(file: Any) -> dict[Source, int]:
     """Return for each source in a closed file the sequence of its last record or sample."""
-    if FRAMES not in file:
+    if not careful.has(file, FRAMES):
         return {}
-    return {Source(int(e["attempt"]), int(e["rank"]), int(e["lane"])): int(e["last_seq"]) for e in _extents(file)}
+    return {Source(int(e["attempt"]), int(e["rank"]), int(e["lane"])): int(e["last_seq"]) for e in extents(file)}
 
 
-def _extents(file: Any) -> np.ndarray[Any, Any]:
-    found = file[FRAMES]["extents"]
-    if found.dtype.names is None or not set(_EXTENT.names or ()) <= set(found.dtype.names):
+def extents(file: Any) -> np.ndarray[Any, Any]:
+    """Return whose records lie where in a closed file.
+
+    Raises
+    ------
+    KeyError, ValueError
+        It does not say so, or what cannot be.
+    """
+    group = careful.member(file, FRAMES)
+    found, data = careful.member(group, "extents"), careful.member(group, "bytes")
+    if found.dtype.names is None or not set(_EXTENT.names or ()) <= set(found.dtype.names) or found.ndim != 1:
         raise KeyError(f"{FRAMES}/extents")
-    return np.asarray(found[:])
+    if data.ndim != 1 or data.dtype != np.uint8:
+        raise KeyError(f"{FRAMES}/bytes")
+    rows = np.asarray(found[:]).astype(_EXTENT, copy=False) if found.dtype == _EXTENT else _narrowed(found)
+    end = np.uint64(data.shape[0])
+    if (rows["offset"] > end).any() or (rows["size"] > end - rows["offset"]).any():
+        raise ValueError(f"{FRAMES}/extents names bytes that are not there")
+    return rows
+
+
+def kept_bytes(file: Any, offset: int, size: int) -> bytes:
+    """Return a stretch of the kept records."""
+    data: bytes = careful.member(careful.member(file, FRAMES), "bytes")[offset : offset + size].tobytes()
+    return data
+
+
+def _narrowed(found: Any) -> np.ndarray[Any, Any]:
+    rows = np.zeros(found.shape, _EXTENT)
+    for name in _EXTENT.names or ():
+        rows[name] = found[name]
+    return rows
 
 
 def _size(block: bytes | memoryview, at: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,12 @@ from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
 from provml_hpc.records import FAILED, Ended, Source, decode, walk
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
-from provml_hpc.storage.place import hidden_of, partial_of
+from provml_hpc.storage.place import hidden_of, partial_of, run_of
 
 
 def says_failed(output: Path, log: LogReader) -> bool:
     """Tell whether a rank of the last attempt wrote into its journal that it failed, before anybody recovers it."""
-    segments, _ = find_segments(journal_folders(output, log.meta), str(log.meta["run"]))
+    segments, _ = find_segments(journal_folders(output, log.meta), run_of(log.meta, log.path))
     last = max((segment.source.attempt for segment in segments), default=0)
     for segment in segments:
         if segment.source.attempt != last:
@@ -49,10 +50,22 @@ class Found:
 
 
 def journal_folders(output: Path, meta: Mapping[str, Any]) -> list[Path]:
-    """Return where journals of a run may lie: beside the output, where the user said, and on this node."""
+    """Return where journals of a run may lie: beside the output, where the user said, and on this node.
+
+    In the places that others may write to, a folder counts only if it is this user's: anybody could plant one there.
+    """
     chosen = str(meta.get("journal_folder") or "")
-    run = str(meta["run"])
-    return [hidden_of(output), *([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
+    run = run_of(meta, output)
+    places = [*([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
+    return [hidden_of(output), *(place for place in places if _is_own(place))]
+
+
+def _is_own(folder: Path) -> bool:
+    try:
+        status = folder.lstat()
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def is_closed(output: Path) -> bool:

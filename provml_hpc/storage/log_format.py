@@ -91,17 +91,6 @@ def put_attributes(file: Any, attributes: Mapping[str, str | int | float | bool 
             file.attrs[name] = value
 
 
-def get_attributes(file: Any) -> dict[str, Any]:
-    """Read root attributes as Python values."""
-    found: dict[str, Any] = {}
-    for name in file.attrs:
-        value = file.attrs[name]
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        found[name] = value.item() if isinstance(value, np.generic) and not isinstance(value, (str, bytes)) else value
-    return found
-
-
 def brief(error: BaseException) -> str:
     """Return what an error says, without the pages that HDF5 adds."""
     text = " ".join(str(error).split())

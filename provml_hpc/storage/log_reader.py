@@ -16,6 +16,7 @@ from h5py import h5s
 
 from provml_hpc.errors import FileMissingError, FormatError, StateError
 from provml_hpc.records import Source, walk
+from provml_hpc.storage import careful
 from provml_hpc.storage.log_format import (
     COMMIT,
     COMMIT_ROW,
@@ -24,7 +25,6 @@ from provml_hpc.storage.log_format import (
     LOG_VERSION,
     brief,
     commit_crc,
-    get_attributes,
     open_following,
 )
 from provml_hpc.storage.place import FORMAT_NAME
@@ -54,8 +54,9 @@ class LogReader:
 
     def _open(self) -> None:
         try:
-            identity = self.path.stat()
-            self._file = open_following(self.path)
+            identity = careful.check_regular(self.path)
+            with careful.in_time(identity.st_size):
+                self._file = open_following(self.path)
         except FileNotFoundError:
             raise FileMissingError(f"there is no file {self.path}: check the name") from None
         except (OSError, RuntimeError, ValueError) as error:  # h5py has no one error for a damaged file
@@ -64,7 +65,8 @@ class LogReader:
             ) from error
         try:
             self._inode = (identity.st_dev, identity.st_ino)
-            self.meta = get_attributes(self._file)
+            with careful.in_time(identity.st_size):
+                self.meta = careful.attributes(self._file)
             if self.meta.get("format") != FORMAT_NAME or self.meta.get("format_kind") != "log":
                 raise FormatError(f"{self.path} is an HDF5 file, but not a log of provml-hpc: give the file of a run")
             version = str(self.meta.get("format_version"))
@@ -72,7 +74,8 @@ class LogReader:
                 raise FormatError(
                     f"{self.path} has log format {version}, this release reads {LOG_VERSION}: use a newer release"
                 )
-            self._sets = {name: self._dataset(name, dtype) for name, dtype in DATASETS.items()}
+            with careful.in_time(identity.st_size):
+                self._sets = {name: self._dataset(name, dtype) for name, dtype in DATASETS.items()}
             self.refresh()
         except Exception as error:
             self.close()
@@ -83,7 +86,7 @@ class LogReader:
             raise
 
     def _dataset(self, name: str, dtype: np.dtype[Any]) -> Any:
-        dataset = self._file.get(name)
+        dataset = careful.member(self._file, name, sized=False)
         if not isinstance(dataset, h5py.Dataset) or dataset.dtype != dtype or dataset.ndim != 1:
             raise FormatError(f"{self.path} has no usable dataset '{name}': recover the run from its journals")
         return dataset
@@ -137,7 +140,8 @@ class LogReader:
             self._open()
             return len(self._commits)
         try:
-            return self._extend()
+            with careful.in_time(self.path.stat().st_size):
+                return self._extend()
         except (OSError, RuntimeError, ValueError) as error:
             raise FormatError(f"{self.path} cannot be followed ({brief(error)}): try again, or recover it") from error
 
@@ -233,10 +237,11 @@ class LogReader:
     def read(self, offset: int, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return bytes of the dataset ``frames`` as they are, unchecked."""
         block = np.empty(size, np.uint8)
-        dataset = self._sets["frames"].id
-        space = dataset.get_space()
-        space.select_hyperslab((offset,), (size,))
-        dataset.read(h5s.create_simple((size,)), space, block)
+        with careful.in_time(size):
+            dataset = self._sets["frames"].id
+            space = dataset.get_space()
+            space.select_hyperslab((offset,), (size,))
+            dataset.read(h5s.create_simple((size,)), space, block)
         return block
 
     def close(self) -> None:

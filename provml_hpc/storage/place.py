@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from provml_hpc.errors import OutputExistsError, StorageError
+from provml_hpc.errors import FormatError, OutputExistsError, StorageError
 
 FORMAT_NAME = "provml-hpc"
 """The root attribute ``format`` of every HDF5 file of this project."""
 PARTIAL = ".partial"
 """What the name of an output ends with while its run goes on."""
 
+_UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL}
 )
+
+
+def run_of(meta: Mapping[str, Any], path: Path) -> str:
+    """Return of which run a log or a journal says that it is: a uuid, of which names of folders are made.
+
+    Raises
+    ------
+    FormatError
+        It says no uuid.
+    """
+    run = meta.get("run")
+    if not isinstance(run, str) or not _UUID.fullmatch(run):
+        raise FormatError(f"{path} does not say of which run it is: take another copy of it")
+    return run
 
 
 def output_of(path: str | os.PathLike[str]) -> Path:

@@ -66,6 +66,8 @@ class Reader:
         self._open()
 
     def _open(self) -> None:
+        if "\0" in str(self._asked):
+            raise FileMissingError(f"{str(self._asked)!r} is no name of a file: check it")
         output = output_of(self._asked)
         partial = partial_of(output)
         # In this order, since a run that ends makes the one before it removes the other.

@@ -27,7 +27,7 @@ from provml_hpc.storage.leftovers import (
 from provml_hpc.storage.log_format import COMMIT_ROW
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
-from provml_hpc.storage.place import hidden_of, output_of, partial_of
+from provml_hpc.storage.place import hidden_of, output_of, partial_of, run_of
 from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.tables import TablesFile, read_attributes
 
@@ -108,7 +108,7 @@ def recover(
             reopen(output)
             log = stack.enter_context(LogReader(partial_of(output)))
             meta, left = dict(log.meta), Leftovers(log, segments)
-        result = Recovery(output, str(meta["run"]), "", list(left.found.values()), troubles)
+        result = Recovery(output, run_of(meta, output), "", list(left.found.values()), troubles)
         if whole:
             result.status = _told(output)[1]
             result.done = not dry_run
@@ -145,11 +145,11 @@ def _gather(
         folders = [*folders, *journal_folders(output, meta)]
     elif output.exists():
         meta = {"run": _told(output)[0]}
-    segments, troubles = find_segments(folders, None if meta is None else str(meta["run"]))
+    segments, troubles = find_segments(folders, None if meta is None else run_of(meta, output))
     if meta is not None:
         return meta, segments, troubles
     runs = {str(segment.description.get("run")) for segment in segments}
-    if len(runs) != 1 or "None" in runs:
+    if len(runs) != 1:
         raise FormatError(
             f"{output}: its journals are of {len(runs)} runs or damaged ({'; '.join(troubles)}); "
             "keep those of one run only"
@@ -164,6 +164,6 @@ def _holds(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:
     """
     if closing.closed_run(output) != str(meta["run"]):
         raise OutputExistsError(f"{output} is there and is not of this run; move it away, then recover again")
-    with TablesFile(output) as closed:
+    with TablesFile(output) as closed, closed.guarded():
         lasts = last_sequences(closed.file)
     return all(left.last(source) <= lasts.get(Source(*source), 0) for source in left.sources())

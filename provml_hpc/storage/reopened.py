@@ -21,8 +21,9 @@ from provml_hpc.assembly.frames import Stream, read
 from provml_hpc.assembly.graph import key_of
 from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
+from provml_hpc.storage import careful
 from provml_hpc.storage.closing import closed_run
-from provml_hpc.storage.kept import FRAMES, last_sequences
+from provml_hpc.storage.kept import FRAMES, extents, kept_bytes, last_sequences
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.place import partial_of
@@ -38,7 +39,7 @@ def half_reopened(output: Path) -> bool:
     with LogReader(partial_of(output)) as log:
         if closed_run(output) != str(log.meta["run"]):
             return False
-        with TablesFile(output) as closed:
+        with TablesFile(output) as closed, closed.guarded():
             lasts = last_sequences(closed.file)
         return any(log.committed(source) < last for source, last in lasts.items())
 
@@ -78,12 +79,13 @@ class _Records:
     """The kept records, as a source of frames."""
 
     def __init__(self, closed: TablesFile) -> None:
-        group = closed.file.get(FRAMES)
-        if group is None:
+        if not careful.has(closed.file, FRAMES):
             raise FormatError(
                 f"{closed.path} was written without its records, so it cannot be resumed; choose another output"
             )
-        self._bytes, self._extents = group["bytes"], group["extents"][:]
+        self._closed = closed
+        with closed.guarded():
+            self._extents = extents(closed.file)
         self.ends = {
             Source(int(e["attempt"]), int(e["rank"]), int(e["lane"])): (int(e["count"]), int(e["last_seq"]))
             for e in self._extents
@@ -96,7 +98,9 @@ class _Records:
     def blocks(self, source: tuple[int, int, int]) -> Iterator[bytes]:
         for extent in self._extents:
             if (extent["attempt"], extent["rank"], extent["lane"]) == tuple(source) and extent["size"]:
-                yield self._bytes[int(extent["offset"]) : int(extent["offset"] + extent["size"])].tobytes()
+                with self._closed.guarded():
+                    data = kept_bytes(self._closed.file, int(extent["offset"]), int(extent["size"]))
+                yield data
 
 
 class _Closed:

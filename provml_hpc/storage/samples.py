@@ -11,7 +11,9 @@ import numpy as np
 
 from provml_hpc import identity
 from provml_hpc.assembly.graph import ABSENT, FIXED_COLUMNS, Graph, SampleTable, key_of
-from provml_hpc.storage.columns import CHUNK, COMPRESSED, SAMPLES, clean, describe, row_count
+from provml_hpc.storage import careful
+from provml_hpc.storage.careful import clean
+from provml_hpc.storage.columns import CHUNK, COMPRESSED, SAMPLES, describe, row_count, told_columns
 
 GROUP = "samples"
 
@@ -92,20 +94,20 @@ def write_samples(file: Any, graph: Graph, check: Callable[[], None]) -> None:
         describe(
             group, SAMPLES, table.count, [*FIXED_COLUMNS, *(table.column_of[measure] for measure in table.measures)]
         )
-        group.attrs["label"] = clean(table.name)
+        careful.put_text(group, "label", table.name)
         group.attrs["activity"] = table.activity
-        group.attrs["activity_uuid"] = uuids[table.activity]
+        careful.put_text(group, "activity_uuid", uuids[table.activity])
         _write_rows(group, table, check)
 
 
 def _write_rows(group: Any, table: SampleTable, check: Callable[[], None]) -> None:
     fixed = {name: _Column(group, name, table.count, _NARROW.get(name, "<i8")) for name in FIXED_COLUMNS}
     values = {measure: _Column(group, table.column_of[measure], table.count, "<f8") for measure in table.measures}
-    fixed["time_ns"].dataset.attrs["units"] = "nanoseconds since 1970-01-01T00:00:00Z"
+    careful.put_text(fixed["time_ns"].dataset, "units", "nanoseconds since 1970-01-01T00:00:00Z")
     for name in ("section", "step"):
         fixed[name].dataset.attrs["absent"] = np.int64(ABSENT)
     for measure, column in values.items():
-        column.dataset.attrs["measure"] = clean(measure)
+        careful.put_text(column.dataset, "measure", measure)
     for start in range(0, table.count, CHUNK):
         check()
         columns = table.read(start, min(start + CHUNK, table.count))
@@ -161,10 +163,11 @@ def read_samples(group: Any) -> SampleTable:
         It is not whole.
     """
     count = row_count(group)
-    order = [str(name) for name in np.atleast_1d(group.attrs["columns"])]
-    fixed = {name: group[name] for name in FIXED_COLUMNS if name in group}
-    names = [name for name in order if name not in FIXED_COLUMNS and "measure" in group[name].attrs]
-    values = {_text(group[name].attrs["measure"]): group[name] for name in names}
+    fixed = {name: careful.member(group, name) for name in FIXED_COLUMNS if careful.has(group, name)}
+    columns = {name: careful.member(group, name) for name in told_columns(group) if name not in FIXED_COLUMNS}
+    measures = {name: careful.attribute(dataset, "measure") for name, dataset in columns.items()}
+    names = {str(measure): name for name, measure in measures.items() if measure is not None}
+    values = {measure: columns[name] for measure, name in names.items()}
     for dataset in (*fixed.values(), *values.values()):
         if dataset.shape != (count,) or dataset.dtype.kind not in "iuf":
             raise ValueError(f"{dataset.name} is not a column of {count} numbers")
@@ -173,13 +176,13 @@ def read_samples(group: Any) -> SampleTable:
         return read_columns(group, (*FIXED_COLUMNS, *values), start, stop)
 
     return SampleTable(
-        _text(group.attrs["label"]),
-        int(group.attrs["activity"]),
+        str(careful.attribute(group, "label", "")),
+        int(careful.attribute(group, "activity")),
         tuple(values),
         count,
         read,
         str(group.name),
-        dict(zip(values, names, strict=True)),
+        names,
     )
 
 
@@ -187,18 +190,15 @@ def read_columns(group: Any, names: Iterable[str], start: int, stop: int) -> _Co
     """Read a stretch of some columns of a sample table: fixed ones, and measures, under :func:`key_of` them."""
     count = row_count(group)
     start, stop = max(start, 0), min(stop, count)
-    column_of = {_text(group[name].attrs["measure"]): name for name in group if "measure" in group[name].attrs}
+    columns = {name: careful.member(group, name) for name in group}
+    column_of = {str(careful.attribute(dataset, "measure")): name for name, dataset in columns.items()}
     found: _Columns = {}
     for name in names:
         if name in FIXED_COLUMNS and name not in found:
-            if name in group:
-                found[name] = np.asarray(group[name][start:stop]).astype(np.int64, copy=False)
+            if name in columns:
+                found[name] = np.asarray(columns[name][start:stop]).astype(np.int64, copy=False)
             else:
                 found[name] = np.full(max(stop - start, 0), ABSENT, np.int64)
         else:
-            found[key_of(name)] = np.asarray(group[column_of[name]][start:stop]).astype(np.float64, copy=False)
+            found[key_of(name)] = np.asarray(columns[column_of[name]][start:stop]).astype(np.float64, copy=False)
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

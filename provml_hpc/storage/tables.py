@@ -16,14 +16,15 @@ import numpy as np
 from provml_hpc import vocabulary
 from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
 from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StateError, StorageError
+from provml_hpc.storage import careful
 from provml_hpc.storage.abandon import abandon
-from provml_hpc.storage.columns import CHUNK, TABLE, clean, iterate, read_table, write_table
+from provml_hpc.storage.columns import CHUNK, TABLE, read_table, row_count, write_table
 from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
 from provml_hpc.storage.place import FORMAT_NAME
 from provml_hpc.storage.samples import GROUP, place_samples, read_columns, read_samples, write_samples
 
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 """The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
 
 RECORDS, RELATIONS, COMMITS = "records", "relations", "commits"
@@ -86,14 +87,14 @@ def write_file(
 
 def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], check: Callable[[], None]) -> None:
     run = graph.run
-    file.attrs["format"] = FORMAT_NAME
-    file.attrs["format_kind"] = "tables"
-    file.attrs["format_version"] = FORMAT_VERSION
+    careful.put_text(file, "format", FORMAT_NAME)
+    careful.put_text(file, "format_kind", "tables")
+    careful.put_text(file, "format_version", FORMAT_VERSION)
     for name in _TEXTS:
-        file.attrs[name] = clean(run.uuid if name == "run" else str(getattr(run, name)))
+        careful.put_text(file, name, run.uuid if name == "run" else str(getattr(run, name)))
     file.attrs["started_ns"] = np.int64(run.started_ns)
     file.attrs["committed_ns"] = np.int64(run.committed_ns)
-    file.attrs["details"] = clean(json.dumps(run.details, ensure_ascii=False, default=str))
+    careful.put_text(file, "details", json.dumps(run.details, ensure_ascii=False, default=str))
     place_samples(graph)
     for name, tables in ((RECORDS, graph.nodes), (RELATIONS, graph.relations)):
         group = file.create_group(name)
@@ -143,26 +144,25 @@ class TablesFile:
         self.path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
         self.attributes: Mapping[str, Any] = {}
         """The root attributes as Python values; `details` is what its JSON means."""
+        self._file: Any = None
+        self._size = 0
         try:
-            self._file: Any = h5py.File(self.path, "r", locking="best-effort")
+            self._size = careful.check_regular(self.path).st_size
+            with careful.in_time(self._size):
+                self._file = h5py.File(self.path, "r", locking="best-effort")
         except FileNotFoundError:
             raise FileMissingError(f"there is no file {self.path}: check the name") from None
         except (OSError, RuntimeError, ValueError) as error:  # h5py has no one error for a damaged file
             raise FormatError(_unreadable(self.path, error)) from error
         try:
-            with self._guarded():
+            with self.guarded():
                 self.attributes = self._read_attributes()
         except BaseException:
             self.close()
             raise
 
     def _read_attributes(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name in self._file.attrs:
-            value = self._file.attrs[name]
-            if isinstance(value, bytes):
-                value = value.decode("utf-8", "replace")
-            found[name] = value.item() if isinstance(value, np.generic) else value
+        found = careful.attributes(self._file)
         if found.get("format") != FORMAT_NAME:
             raise FormatError(f"{self.path} is an HDF5 file, but not one of provml-hpc: give the file of a run")
         if found.get("format_kind") != "tables":
@@ -177,11 +177,21 @@ class TablesFile:
         return found
 
     @contextlib.contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def guarded(self) -> Iterator[None]:
+        """Read from the file: what goes wrong inside is said as :class:`FormatError`.
+
+        Raises
+        ------
+        StateError
+            The file was closed.
+        FormatError
+            It is damaged.
+        """
         if not self._file:
             raise StateError(f"{self.path} was closed: open it again, and read while it is open")
         try:
-            yield
+            with careful.in_time(self._size):
+                yield
         except ProvMLError:
             raise
         except _BROKEN as error:
@@ -208,25 +218,32 @@ class TablesFile:
 
     def names(self, kind: str) -> list[str]:
         """Return the tables of ``"records"`` or ``"relations"``, those of the vocabulary in its order first."""
-        with self._guarded():
-            group: Any = self._file.get(kind, {})
-            there = [name for name in group if _kind(group.get(name)) == TABLE]
+        with self.guarded():
+            group = careful.find(self._file, kind)
+            there = [name for name in careful.members(group) if _kind(careful.member(group, name)) == TABLE]
             known = [name for name in _KNOWN.get(kind, ()) if name in there]
             return known + [name for name in there if name not in known]
 
     def table(self, kind: str, name: str) -> Table:
         """Read one table of ``"records"`` or ``"relations"``."""
-        with self._guarded():
-            table = read_table(self._file[kind][name])
+        with self.guarded():
+            table = read_table(self._table(kind, name))
             self._point(table)
             return table
 
+    def _table(self, kind: str, name: str) -> Any:
+        return careful.member(careful.member(self._file, kind), name)
+
     def iter_table(self, kind: str, name: str, chunk: int = CHUNK) -> Iterator[Table]:
         """Yield one table of ``"records"`` or ``"relations"`` in stretches of `chunk` rows."""
-        with self._guarded():
-            for table in iterate(self._file[kind][name], chunk):
+        with self.guarded():
+            group = self._table(kind, name)
+            rows = row_count(group)
+        for start in range(0, rows, chunk):
+            with self.guarded():
+                table = read_table(group, start, start + chunk)
                 self._point(table)
-                yield table
+            yield table
 
     def _point(self, table: Table) -> None:
         """Fill in the file that a series lies in: it may have been moved since it was written."""
@@ -235,15 +252,15 @@ class TablesFile:
 
     def samples(self) -> list[SampleTable]:
         """Return the sample tables, whose rows are read when they are asked for."""
-        with self._guarded():
-            group = self._file.get(GROUP, {})
-            return [self._careful(read_samples(group[name])) for name in group]
+        with self.guarded():
+            group = careful.find(self._file, GROUP)
+            return [self._careful(read_samples(careful.member(group, name))) for name in careful.members(group)]
 
     def _careful(self, table: SampleTable) -> SampleTable:
         read = table.read
 
         def guarded(start: int, stop: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-            with self._guarded():
+            with self.guarded():
                 return read(start, stop)
 
         table.read = guarded
@@ -251,13 +268,13 @@ class TablesFile:
 
     def read_columns(self, path: str, names: Iterable[str], start: int, stop: int) -> dict[str, Any]:
         """Read a stretch of some columns of the sample table at a path of the file."""
-        with self._guarded():
-            return read_columns(self._file[path], names, start, stop)
+        with self.guarded():
+            return read_columns(careful.table(self._file, path), names, start, stop)
 
     def commits(self) -> np.ndarray[Any, np.dtype[Any]]:
         """Return the commits of the run, as :data:`COMMIT_ROW`."""
-        with self._guarded():
-            table = read_table(self._file[COMMITS])
+        with self.guarded():
+            table = read_table(careful.member(self._file, COMMITS))
             rows = np.zeros(len(table), COMMIT_ROW)
             for name in COMMIT_ROW.names or ():
                 rows[name] = table.columns[name]
@@ -293,12 +310,14 @@ class TablesFile:
 
 
 def _kind(group: Any) -> str:
-    return str(group.attrs.get("encoding-type", "")) if isinstance(group, h5py.Group) else ""
+    return str(careful.attribute(group, "encoding-type", "")) if isinstance(group, h5py.Group) else ""
 
 
 def _unreadable(path: Path, error: Exception) -> str:
     if path.is_dir():
         return f"{path} is a folder: give a file in it"
+    if not path.is_file():
+        return f"{path} is no file: give the file of a run"
     try:
         with path.open("rb") as file:
             start = file.read(8)

@@ -15,6 +15,8 @@ from hypothesis import given
 
 from provml_hpc.assembly.graph import ABSENT, Graph
 from provml_hpc.errors import FileMissingError
+from provml_hpc.storage import careful
+from provml_hpc.storage.columns import told_columns
 from provml_hpc.storage.tables import COMMIT_ROW, write_file
 from provml_tools.cli import main
 from provml_tools.validate import Report, validate, validate_graph, validate_together
@@ -304,10 +306,10 @@ def test_what_a_newer_release_added_is_a_warning(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.copy("records/Model", "records/Robot")
         file["records/Model/wheels"] = np.arange(2)
-        file["records/Model"].attrs["columns"] = [*file["records/Model"].attrs["columns"], "wheels"]
+        careful.put_texts(file["records/Model"], "columns", [*told_columns(file["records/Model"]), "wheels"])
         del file["records/Persona/identifier"]
-        columns = [name for name in file["records/Persona"].attrs["columns"] if name != "identifier"]
-        file["records/Persona"].attrs["columns"] = columns
+        columns = [name for name in told_columns(file["records/Persona"]) if name != "identifier"]
+        careful.put_texts(file["records/Persona"], "columns", columns)
     report = validate(path, LEVELS)
     assert report.violations == 0
     assert sorted(one.constraint for one in report.findings) == ["columns", "columns", "unknown-table"]

@@ -17,6 +17,7 @@ from typing import NoReturn
 from provml_hpc._version import __version__
 from provml_hpc.errors import ProvMLError, UsageError
 from provml_tools.console import one_line
+from provml_tools.shield import shielded
 
 _DESCRIPTION = """\
 Look at provenance files, turn them into RDF, and ask them questions.
@@ -88,13 +89,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if reconfigure is not None:
             # A terminal that cannot show a character gets an escape for it, and not a traceback.
             reconfigure(errors="backslashreplace")
-    where = "provml"
+    if arguments is not None:
+        return _work(_parse(arguments))
+    # So that what is half-written is removed when a scheduler or a person ends the process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    options = _parse(None)
+    return shielded(options, _work, lambda message: _fail(f"provml {options.command}", message, 1))
+
+
+def _work(options: argparse.Namespace) -> int:
+    """Do what a call asks for, and say in one line what went wrong."""
+    where = f"provml {options.command}"
     try:
-        if arguments is None:
-            # So that what is half-written is removed when a scheduler or a person ends the process.
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        options = _parse(arguments)
-        where = f"provml {options.command}"
         code: int = options.run(options)
         sys.stdout.flush()
         return code

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from provml_hpc.errors import StorageError, UsageError
+from provml_tools.shield import will_be_removed
 
 _OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT})
 
@@ -87,6 +88,7 @@ def output(path: str | None, inputs: Sequence[str] = ()) -> Iterator[BinaryIO]:
     except OSError as error:
         raise _cannot(path, error) from None
     temporary = Path(name)
+    will_be_removed(temporary)
     try:
         try:
             with os.fdopen(handle, "wb") as stream:

@@ -27,8 +27,7 @@ def test_the_rows_of_the_log(page: str, row: np.dtype[np.void]) -> None:
 
 
 def test_names_versions_and_numbers(page: str) -> None:
-    assert tables.FORMAT_VERSION == log_format.LOG_VERSION == "1.0"
-    assert "Version 1.0 of both formats" in page
+    assert f"Version {tables.FORMAT_VERSION} of the closed file, {log_format.LOG_VERSION} of the log." in page
     for text in (FORMAT_NAME, columns.TABLE, columns.SAMPLES, "/records/CLASS", "/relations/NAME", "/commits"):
         assert text in page
     for name in (*FIXED_COLUMNS, *VALUE_TYPES, *log_format.DATASETS, owner.LOCK, owner.RECOVERY, owner.HEARTBEAT):

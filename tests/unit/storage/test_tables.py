@@ -181,10 +181,11 @@ def test_pandas_takes_a_table_with_nothing_but_h5py(path: Path) -> None:
         group = file["records/LearningHyperparameterValue"]
         columns = {
             name: group[name].asstr()[:] if h5py.check_string_dtype(group[name].dtype) else group[name][:]
-            for name in group.attrs["columns"]
+            for name in group.attrs["columns"].astype(str)
         }
         frame = pd.DataFrame(columns)
-        frame["value_type"] = pd.Categorical.from_codes(frame["value_type"], group["value_type"].attrs["categories"])
+        names = group["value_type"].attrs["categories"].astype(str)
+        frame["value_type"] = pd.Categorical.from_codes(frame["value_type"], names)
     assert frame[["label", "value", "value_type"]].values.tolist() == [
         ["lr", "0.001", "real"],
         ["deep", "true", "boolean"],

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from provml_hpc.errors import OutputExistsError, StorageError
+from provml_tools.shield import will_be_removed
 
 
 @contextlib.contextmanager
@@ -35,6 +36,7 @@ def new_folder(path: str) -> Iterator[Path]:
         raise StorageError(
             f"Cannot write {path}: {error.strerror}. Name a place that can be written with -o."
         ) from None
+    will_be_removed(temporary)
     try:
         mask = os.umask(0o022)
         os.umask(mask)

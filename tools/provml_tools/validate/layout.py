@@ -12,6 +12,8 @@ import numpy as np
 
 from provml_hpc import vocabulary
 from provml_hpc.assembly.graph import FIXED_COLUMNS, column_names
+from provml_hpc.storage import careful
+from provml_hpc.storage.columns import told_columns
 from provml_hpc.storage.tables import TablesFile
 from provml_tools.validate.findings import FORMAT, VIOLATION, WARNING, Finding
 
@@ -30,69 +32,78 @@ def fault(rule: str, record: str, message: str, remedy: str, severity: str = VIO
     return Finding(FORMAT, rule, record, message, remedy, severity)
 
 
-def check_layout(tables: TablesFile) -> Iterator[Finding]:
-    """Yield what is not as the format wants it; what the records say is checked elsewhere."""
+def check_layout(tables: TablesFile) -> list[Finding]:
+    """Return what is not as the format wants it; what the records say is checked elsewhere."""
+    with tables.guarded():
+        return list(_layout(tables))
+
+
+def _layout(tables: TablesFile) -> Iterator[Finding]:
     file = tables.file
     yield from _attributes(file)
     for kind in ("records", "relations"):
         known: Container[str] = vocabulary.CLASS if kind == "records" else vocabulary.RELATION
-        group = file.get(kind)
+        group = careful.find(file, kind)
         if not isinstance(group, h5py.Group):
             yield fault("group", f"/{kind}", "there is no such group", _COPY)
             continue
-        for name in group:
+        for name in careful.members(group):
             if name not in known:
                 what = f"the vocabulary of this release has no such {kind[:-1]}"
                 yield fault("unknown-table", f"/{kind}/{name}", what, _NEWER, WARNING)
                 continue
             fields = vocabulary.fields(name) if kind == "records" else vocabulary.RELATION[name].fields
-            yield from _table(group[name], kind, dict(column_names(fields)))
-    for group in (file.get("samples") or {}).values():
-        yield from _samples(group)
+            yield from _table(careful.member(group, name), kind, dict(column_names(fields)))
+    samples = careful.find(file, "samples")
+    for name in careful.members(samples):
+        yield from _samples(careful.member(samples, name))
     yield from _commits(tables)
 
 
 def _attributes(file: Any) -> Iterator[Finding]:
     for name in _TEXTS:
-        if not isinstance(file.attrs.get(name), str):
+        if not isinstance(careful.attribute(file, name), str):
             yield fault("root-attribute", f"/ @{name}", "it is missing, or no text", _WRITER)
     for name in ("started_ns", "committed_ns"):
-        value = file.attrs.get(name)
-        if not isinstance(value, np.integer) or value.dtype.itemsize != 8:
+        value = careful.attribute(file, name)
+        if not isinstance(value, int) or file.attrs[name].dtype.itemsize != 8:
             yield fault("root-attribute", f"/ @{name}", "it is missing, or no int64", _WRITER)
     try:
-        if not isinstance(json.loads(str(file.attrs.get("details"))), dict):
+        if not isinstance(json.loads(str(careful.attribute(file, "details"))), dict):
             raise ValueError("not an object")
     except ValueError as error:
         yield fault("root-attribute", "/ @details", f"it is no JSON object ({error})", _WRITER)
-    if file.attrs.get("status") not in STATUSES:
-        what = f"it is {file.attrs.get('status')!r}, none of {', '.join(STATUSES)}"
+    status, run = careful.attribute(file, "status"), careful.attribute(file, "run")
+    if status not in STATUSES:
+        what = f"it is {status!r}, none of {', '.join(STATUSES)}"
         yield fault("status", "/ @status", what, _WRITER)
-    if not UUID.fullmatch(str(file.attrs.get("run"))):
-        yield fault("identifier", "/ @run", f"{file.attrs.get('run')!r} is no uuid", _WRITER)
+    if not UUID.fullmatch(str(run)):
+        yield fault("identifier", "/ @run", f"{run!r} is no uuid", _WRITER)
 
 
 def _describes(group: Any, kind: str) -> Iterator[Finding]:
     """Yield what the attributes of a group lack that every table has."""
-    if group.attrs.get("encoding-type") != kind:
-        what = f"encoding-type is {group.attrs.get('encoding-type')!r}, not {kind!r}"
+    encoding, version = (careful.attribute(group, f"encoding-{name}", "") for name in ("type", "version"))
+    if encoding != kind:
+        what = f"encoding-type is {encoding!r}, not {kind!r}"
         yield fault("encoding", group.name, what, _WRITER)
-    if not str(group.attrs.get("encoding-version", "")).startswith("1."):
-        what = f"encoding-version is {group.attrs.get('encoding-version')!r}, not 1.x"
+    if not str(version).startswith("1."):
+        what = f"encoding-version is {version!r}, not 1.x"
         yield fault("encoding", group.name, what, _NEWER)
-    if not isinstance(group.attrs.get("row_count"), int | np.integer):
+    rows = careful.attribute(group, "row_count")
+    if not isinstance(rows, int):
         yield fault("encoding", group.name, "row_count is missing, or no number", _WRITER)
         return
-    rows = int(group.attrs["row_count"])
-    told = [str(name) for name in np.atleast_1d(group.attrs.get("columns", []))]
-    there = [name for name in group if isinstance(group.get(name), h5py.Dataset)]
+    told = told_columns(group)
+    datasets = {name: careful.member(group, name) for name in careful.members(group)}
+    there = [name for name, dataset in datasets.items() if isinstance(dataset, h5py.Dataset)]
     if sorted(told) != sorted(there):
         odd = ", ".join(sorted(set(told) ^ set(there)))
         yield fault("columns", group.name, f"the attribute columns and the datasets differ in {odd}", _WRITER)
     for name in there:
-        if group[name].shape != (rows,):
-            what = f"its shape is {group[name].shape}, and the table has {rows} rows"
-            yield fault("column-length", group[name].name, what, _COPY)
+        if datasets[name].shape != (rows,):
+            what = f"its shape is {datasets[name].shape}, and the table has {rows} rows"
+            yield fault("column-length", datasets[name].name, what, _COPY)
 
 
 def _table(group: Any, kind: str, fields: dict[str, str]) -> Iterator[Finding]:
@@ -102,7 +113,7 @@ def _table(group: Any, kind: str, fields: dict[str, str]) -> Iterator[Finding]:
     yield from _describes(group, _TABLE)
     fixed = {"id": "integer", "uuid": "text"} if kind == "records" else {"subject": "integer", "object": "integer"}
     for name, type_ in (fixed | fields).items():
-        dataset = group.get(name)
+        dataset = careful.find(group, name)
         if not isinstance(dataset, h5py.Dataset):
             older = name not in fixed
             what = f"the column {name} is missing" + (", so it is absent in every row" if older else "")
@@ -131,24 +142,26 @@ def _samples(group: Any) -> Iterator[Finding]:
         return
     yield from _describes(group, _SAMPLES)
     for name in ("label", "activity", "activity_uuid"):
-        if name not in group.attrs:
+        if careful.attribute(group, name) is None:
             yield fault("samples-attribute", f"{group.name} @{name}", "it is missing", _WRITER)
     for name in FIXED_COLUMNS:
-        if name not in group:
+        if not careful.has(group, name):
             yield fault("columns", group.name, f"the column {name} is missing", _WRITER)
-    for name in group:
-        column = group[name]
-        if name in FIXED_COLUMNS:
+    for name in careful.members(group):
+        column = careful.member(group, name)
+        if not isinstance(column, h5py.Dataset):
+            yield fault("group", column.name, "it is no column", _WRITER)
+        elif name in FIXED_COLUMNS:
             if column.dtype.kind not in "iu":
                 yield fault("column-type", column.name, f"its type is {column.dtype}, not an integer", _WRITER)
-        elif "measure" not in column.attrs:
+        elif careful.attribute(column, "measure") is None:
             yield fault("columns", column.name, "it has no attribute measure", _WRITER, WARNING)
         elif column.dtype != np.float64:
             yield fault("column-type", column.name, f"its type is {column.dtype}, not float64", _WRITER)
 
 
 def _commits(tables: TablesFile) -> Iterator[Finding]:
-    if not isinstance(tables.file.get("commits"), h5py.Group):
+    if not isinstance(careful.find(tables.file, "commits"), h5py.Group):
         yield fault("group", "/commits", "there is no such table", _WRITER)
         return
     rows = tables.commits()
