@@ -19,6 +19,9 @@ _KNOB = {
     "AttributeValue": "Attribute",
 }
 
+INTERACTIVE = "interactive session"
+"""What code is called that no script holds: typed at a prompt, in a notebook, given to ``python -c``."""
+
 
 class Statements:
     """Adds what the records say to a builder that has the activities and entities already."""
@@ -341,9 +344,12 @@ class Statements:
 
     def _implementation(self, attempt: int, facts: dict[str, str]) -> str | None:
         """Return the code of an attempt; None before it is known, since its version is what it is known by."""
-        script = facts.get("command.script", "").rpartition("/")[2]
-        if not script or not facts.keys() & {"code.dirty", "code.reason"}:
+        if not facts.keys() & {"code.dirty", "code.reason"}:
             return None
+        script = facts.get("command.script", "").rpartition("/")[2]
+        if not script:  # typed at a prompt: no other run's can be told to be the same, but it needed packages too
+            uuid = identity.local(self.run.uuid, "implementation", attempt)
+            return self.build.node("Implementation", uuid, label=INTERACTIVE, version="")
         version, digest = facts.get("code.commit", ""), facts.get("command.script_sha256", "")
         clean = version and facts.get("code.dirty") == "false" and facts.get("code.script_tracked") != "false"
         if not clean:

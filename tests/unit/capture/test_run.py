@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import warnings
@@ -180,6 +181,17 @@ def test_facts_are_found_once(tmp_path: Path) -> None:
     assert {row["label"] for row in file.objects("requires", code)} >= {"numpy"}
     # Nothing of the environment as a whole, and no secret.
     assert not any("PATH" in name or "SECRET" in name for name in facts)
+
+
+def test_code_that_no_script_holds_needs_packages_too(tmp_path: Path) -> None:
+    code = "import provml_hpc as p; p.init('prompt', phase='learning', output='job.h5').finish()"
+    subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    file = File(tmp_path / "job.h5")
+    (session,) = file.all("Implementation")
+    assert (session["label"], session["version"]) == ("interactive session", "")
+    assert {row["label"] for row in file.objects("requires", session)} >= {"numpy", "h5py"}
 
 
 def test_what_ranks_disagree_about_is_one_sentence() -> None:
