@@ -7,7 +7,6 @@ is known by its run and its place in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha1
 from uuid import UUID, uuid5
@@ -49,9 +48,9 @@ def local(run: str, *place: object) -> str:
     return _uuid5(_bytes(run), json.dumps(place))
 
 
-def series(run: str, activity: str, measures: Iterable[str], measure: str) -> str:
-    """Return the uuid of the series of one measure among those that an activity logged together, in any order."""
-    return local(run, "series", activity, sorted(measures), measure)
+def series(run: str, activity: str, measure: str) -> str:
+    """Return the uuid of the series of one measure of an activity, whatever other measures it was logged with."""
+    return local(run, "series", activity, measure)
 
 
 def graph(run: str) -> str:

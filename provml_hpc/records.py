@@ -62,7 +62,10 @@ class Started(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """An activity begins; its sequence is its handle. `code` is the class's; `ordinal` counts equal openings from 1."""
+    """An activity begins; its sequence is its handle. `code` is the class's; `ordinal` counts equal openings from 1.
+
+    `measures` (a JSON list of names) and `procedure` say how what it makes is to be judged.
+    """
 
     code: int
     parent: int
@@ -77,6 +80,8 @@ class Opened(NamedTuple):
     task: str
     algorithm: str
     signature: str
+    procedure: str = ""
+    measures: str = ""
 
 
 class Closed(NamedTuple):
@@ -179,12 +184,13 @@ class Evaluated(NamedTuple):
 
 
 class Associated(NamedTuple):
-    """A person took part in an activity."""
+    """A person took part in an activity; or, where `entity` is not 0, the entity is that person's work."""
 
     activity: int
     name: str
     identifier: str
     role: str
+    entity: int = 0
 
 
 class Digested(NamedTuple):

@@ -235,7 +235,8 @@ CLASSES: tuple[Class, ...] = (
            _text("by_rank", "provml:byRank", "count, minimum, maximum and last of each rank, as JSON"),
            _text("file", "provml:hdf5File", "the HDF5 file that holds the samples"),
            _text("path", "provml:hdf5Path", "their table in it"), _text("column", "provml:hdf5Column", "their column in the table"),
-           _integer("first_row", "provml:firstRow", "their first row"), _integer("row_count", "provml:rowCount", "their rows"),
+           _integer("first_row", "provml:firstRow", "their first row"), _integer("row_count", "provml:rowCount", "their rows there"),
+           _text("elsewhere", "provml:alsoAt", "the other tables that hold some, with column and rows, as JSON: where the measure was logged beside others now and then"),
            _ATTEMPT)),
     Class(51, "TelemetrySeries", _RETRO, "MetricSeries", _ENT, (), _OURS, _L, "Samples of a node's or device's counters."),
 )
@@ -294,6 +295,8 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(28, "requires", "dcterms:requires", ("Implementation",), ("Software",), _OURS, "A package that the code needs."),
     Relation(29, "hasAttribute", "provml:hasAttribute", (*_DATA, *_ANY_ACTIVITY, "Rank", "Job", "ComputeNode"), ("AttributeValue",), _OURS,
              "A captured fact about it."),
+    Relation(30, "assessedBy", "provml:assessedBy", _RUN, ("EvaluationSpecification",), _OURS,
+             "Which measures decide how good what a stage made is, and how they are taken."),
 )
 
 PLAN_OF = {
@@ -307,6 +310,9 @@ PLAN_OF = {
     "FeatureExtractionExecution": "FeatureExtraction",
 }
 """Which prospective class plans which retrospective one."""
+
+APART = frozenset({"fold", "split", "trial", "repeat", "repetition", "seed", "candidate"})
+"""Kinds of sections that run apart from each other, where others, such as epochs, go on from what went before."""
 
 CLASS = {c.name: c for c in CLASSES}
 CLASS_OF_CODE = {c.code: c for c in CLASSES}

@@ -12,6 +12,7 @@ from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.frames import Stream
 from provml_hpc.assembly.graph import RunInfo
 from provml_hpc.assembly.versions import DATA, EITHER, MODEL, Known, Look, Reader, Register
+from provml_hpc.content import Digest
 
 _DATA = frozenset(cls for name in ("Dataset", "Model") for cls in vocabulary.below(name))
 _STATES = ("whole", "sampled", "changed", "failed", "missing")
@@ -43,6 +44,10 @@ class Entities:
         """The version that a handle means."""
         self.made_at: dict[str, int] = {}
         """When a version was generated, where the run did so."""
+        self.digest_of: dict[str, dict[Digest, None]] = defaultdict(dict)
+        """The digests of each version that were made of its bytes here."""
+        self.filled: dict[str, dict[str, None]] = {}
+        """The members of each directory that was made by naming them."""
         self._digests: dict[Look, dict[records.Digested, None]] = defaultdict(dict)
         self._members: dict[Look, dict[records.Contained, None]] = defaultdict(dict)
         self._looks: dict[str, list[Look]] = defaultdict(list)
@@ -52,6 +57,7 @@ class Entities:
         self._holding: dict[tuple[str, str], str] = {}
         settled: dict[tuple[records.Source, int], records.Settled] = {}
         said: list[_Said] = []
+        contained: list[tuple[records.Source, records.Member]] = []
         for stream in streams:
             lane0 = stream.source._replace(lane=records.RUN_LANE)
             for sequence, at, record in stream.records:
@@ -64,6 +70,8 @@ class Entities:
                         settled[lane0, record.entity] = record
                     case records.Used():
                         self._users[lane0, record.entity].append(record.activity)
+                    case records.Member():
+                        contained.append((stream.source, record))
                     case records.Declared():
                         look = Look(record.path, record.inode, record.size, record.modified_ns)
                         said.append(_Said(stream.source, sequence, at, record, look, _family(record)))
@@ -74,6 +82,11 @@ class Entities:
         for one in _in_turn(said):
             self.of[one.source, one.sequence] = self._read(one)
         self._contents()
+        for source, record in contained:
+            lane0 = source._replace(lane=records.RUN_LANE)
+            whole, shard = self.of.get((lane0, record.collection)), self.of.get((lane0, record.entity))
+            if whole in self.filled and shard:
+                self.filled[whole][shard] = None
 
     def _reader(self, said: _Said) -> Reader:
         """Return who reads, with the earliest end of the activities that name this handle."""
@@ -150,6 +163,7 @@ class Entities:
         self._given(uuid, said)
         if record.path:
             self._by_path.add(record.path, said.family, Known(said.at, uuid, said.source, True))
+            self.filled.setdefault(uuid, {})
         return uuid
 
     def _seen(self, said: _Said) -> str:
@@ -190,7 +204,7 @@ class Entities:
         if record.digest:
             in_memory = record.algorithm.endswith("-array")
             known = record.size > 0 or in_memory or not said.look.missing or record.digest == _EMPTY
-            self._same_bytes(uuid, record.algorithm, record.digest, record.size if known else None)
+            self.same_bytes(uuid, record.algorithm, record.digest, record.size if known else None)
             self.builder.row(uuid)["digest_state"] = "whole" if in_memory else "given"
         if record.store:
             self._place(uuid, record.store, record.identifier)
@@ -205,7 +219,8 @@ class Entities:
         self.builder.relate("atLocation", reference, place)
         self.builder.relate("specializationOf", uuid, reference)
 
-    def _same_bytes(self, uuid: str, algorithm: str, digest: str, size: int | None) -> None:
+    def same_bytes(self, uuid: str, algorithm: str, digest: str, size: int | None) -> None:
+        """Say which bytes a version has."""
         if size == 0:  # every empty file is alike: that says nothing about where it came from
             return
         content = identity.content(algorithm, digest, -1 if size is None else size)
@@ -232,7 +247,9 @@ class Entities:
             for found in self._digests.get(best, ()):
                 states.add(found.state)
                 if found.digest:
-                    self._same_bytes(uuid, found.algorithm, found.digest, found.content_size)
+                    weak = found.state == "sampled"
+                    self.digest_of[uuid][Digest(found.algorithm, found.digest, found.content_size, weak)] = None
+                    self.same_bytes(uuid, found.algorithm, found.digest, found.content_size)
             state = next((state for state in _STATES if state in states), "")
             if state and not row.get("digest_state"):
                 row["digest_state"] = state
@@ -256,7 +273,7 @@ class Entities:
         self.builder.relate("hadMember", collection, uuid)
         self._place(uuid, f"file:{self.run.authority}", path)
         if member.digest:
-            self._same_bytes(uuid, member.algorithm, member.digest, member.size)
+            self.same_bytes(uuid, member.algorithm, member.digest, member.size)
 
 
 def _class(record: records.Declared) -> str:

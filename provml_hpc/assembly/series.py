@@ -73,8 +73,12 @@ class Series:
         """Samples whose layout is lost."""
         for stream in sorted(streams, key=lambda s: (s.source.rank, s.source.attempt, s.source.lane)):
             self._place(stream)
+        by_activity: dict[str, list[_Table]] = {}
         for table in self._tables.values():
-            self._summarise(table)
+            by_activity.setdefault(table.activity, []).append(table)
+        for activity, tables in by_activity.items():
+            for name in dict.fromkeys(name for table in tables for name in table.measures):
+                self._summarise(activity, name, [table for table in tables if name in table.measures])
 
     def _place(self, stream: Stream) -> None:
         layouts: dict[int, tuple[_Table, tuple[int, ...]]] = {}
@@ -110,38 +114,39 @@ class Series:
                     rank = stream.source.rank
                     by_rank[rank] = figures.join(by_rank[rank]) if rank in by_rank else figures
 
-    def _summarise(self, table: _Table) -> None:
-        """Make the MetricSeries of each measure of a table."""
-        for name in table.measures:
-            by_rank = table.by_rank[name]
-            uuid = identity.series(self._run.uuid, table.activity, table.measures, name)
-            whole = reduce(_Figures.join, by_rank.values())
-            text = {
-                str(rank): {
-                    "count": one.rows,
-                    "minimum": _plain(one.minimum),
-                    "maximum": _plain(one.maximum),
-                    "last": _plain(one.last),
-                }
-                for rank, one in sorted(by_rank.items())
+    def _summarise(self, activity: str, name: str, tables: list[_Table]) -> None:
+        """Make the MetricSeries of a measure: one, in however many tables it lies."""
+        by_rank: dict[int, _Figures] = {}
+        for table in tables:
+            for rank, figures in table.by_rank[name].items():
+                by_rank[rank] = by_rank[rank].join(figures) if rank in by_rank else figures
+        whole = reduce(_Figures.join, by_rank.values())
+        text = {
+            str(rank): {
+                "count": one.rows,
+                "minimum": _plain(one.minimum),
+                "maximum": _plain(one.maximum),
+                "last": _plain(one.last),
             }
-            self._builder.node(
-                "MetricSeries",
-                uuid,
-                label=name,
-                count=whole.rows,
-                minimum=whole.minimum,
-                maximum=whole.maximum,
-                last=whole.last,
-                by_rank=json.dumps(text),
-                first_row=0,
-                row_count=table.count,
-                attempt=self._builder.row(table.activity).get("attempt", ABSENT),
-            )
-            measure = identity.named(self._run.authority, "EvaluationMeasure", name)
-            self._builder.node("EvaluationMeasure", measure, label=name)
-            self._builder.relate("valueOf", uuid, measure)
-            self._builder.relate("wasGeneratedBy", uuid, table.activity)
+            for rank, one in sorted(by_rank.items())
+        }
+        uuid = self._builder.node(
+            "MetricSeries",
+            identity.series(self._run.uuid, activity, name),
+            label=name,
+            count=whole.rows,
+            minimum=whole.minimum,
+            maximum=whole.maximum,
+            last=whole.last,
+            by_rank=json.dumps(text),
+            first_row=0,
+            row_count=max(table.count for table in tables),
+            attempt=self._builder.row(activity).get("attempt", ABSENT),
+        )
+        measure = identity.named(self._run.authority, "EvaluationMeasure", name)
+        self._builder.node("EvaluationMeasure", measure, label=name)
+        self._builder.relate("valueOf", uuid, measure)
+        self._builder.relate("wasGeneratedBy", uuid, activity)
 
     def tables(self, ids: dict[str, int]) -> list[SampleTable]:
         """Return the tables, now that every activity has its id."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from contextlib import suppress
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from provml_hpc import identity, records, vocabulary
 from provml_hpc.assembly.activities import Activities, rank_uuid
 from provml_hpc.assembly.builder import Builder
+from provml_hpc.assembly.code import say_code
+from provml_hpc.assembly.collections import say_contents
 from provml_hpc.assembly.entities import Entities
 from provml_hpc.assembly.frames import Stream
 from provml_hpc.assembly.graph import RunInfo
@@ -18,9 +21,6 @@ _KNOB = {
     "ModelHyperparameterValue": "ModelHyperparameter",
     "AttributeValue": "Attribute",
 }
-
-INTERACTIVE = "interactive session"
-"""What code is called that no script holds: typed at a prompt, in a notebook, given to ``python -c``."""
 
 
 class Statements:
@@ -41,6 +41,8 @@ class Statements:
         self._origins: set[str] = set()
         self._names: dict[tuple[str, str, str], str] = {}
         self._times_said: dict[tuple[Any, ...], int] = defaultdict(int)
+        self._read_in: dict[str, dict[str, None]] = defaultdict(dict)
+        self._tasks: dict[str, dict[str, None]] = defaultdict(dict)
         for stream in streams:
             if stream.source.lane == records.RUN_LANE:
                 self._rank(stream)
@@ -48,7 +50,9 @@ class Statements:
             for sequence, at, record in stream.records:
                 self._say(stream.source, sequence, at, record)
         self._plans()
-        self._code()
+        self._define_tasks()
+        say_code(run, builder, activities, self.facts, self.packages)
+        say_contents(builder, entities)
 
     def _named(self, cls: str, name: str, scope: str = "", **fields: Any) -> str:
         uuid = self._names.get((cls, name, scope))
@@ -137,6 +141,8 @@ class Statements:
         at = max(self.activities.within(activity, at), self.entities.made_at.get(entity, 0))
         self.build.relate("used", activity, entity, source.rank, parted=record.role, role=record.role, time_ns=at)
         self._into_stage("hasInput", activity, entity)
+        if stage := self.activities.stage_of.get(activity):
+            self._read_in[stage][entity] = None
 
     def _value(self, source: records.Source, at: int, record: records.Named) -> None:
         activity = self._activity(source, record.activity)
@@ -249,6 +255,10 @@ class Statements:
             label=record.name,
             identifier=identifier,
         )
+        if record.entity:
+            if entity := self._entity(source, record.entity):
+                self.build.relate("wasAttributedTo", entity, person)
+            return
         activity = self._activity(source, record.activity)
         plan = self._plan_of(activity)
         self.build.relate("wasAssociatedWith", activity, person, parted=record.role, role=record.role, plan=plan)
@@ -286,11 +296,38 @@ class Statements:
     def _opened(self, source: records.Source, sequence: int, record: records.Opened) -> None:
         activity = self._activity(source, sequence)
         if self.build.class_of(activity) not in vocabulary.below("LearningStageExecution"):
+            # ML-Schema has tasks and algorithms for its runs alone; elsewhere they are facts like others.
+            for name, text in (("task", record.task), ("algorithm", record.algorithm)):
+                if text:
+                    code = vocabulary.CLASS["AttributeValue"].code
+                    self._value(source, 0, records.Named(code, sequence, 0, 0, name, "text", text))
             return
         if record.task:
-            self.build.relate("achieves", activity, self._named("LearningTask", record.task))
+            task = self._named("LearningTask", record.task)
+            self.build.relate("achieves", activity, task)
+            self._tasks[activity][task] = None
         if record.algorithm:
             self.build.relate("realizes", activity, self._named("Algorithm", record.algorithm))
+        if record.measures or record.procedure:
+            self._assessed(activity, _names(record.measures), record.procedure)
+
+    def _assessed(self, stage: str, measures: list[str], procedure: str) -> None:
+        """Say by which measures, taken how, what a stage makes is judged."""
+        label = " by ".join(filter(None, (", ".join(measures), procedure)))
+        specification = self._named("EvaluationSpecification", label, json.dumps([measures, procedure]))
+        for name in measures:
+            self.build.relate("hasPart", specification, self._named("EvaluationMeasure", name))
+        if procedure:
+            self.build.relate("hasPart", specification, self._named("EvaluationProcedure", procedure))
+        self.build.relate("assessedBy", stage, specification)
+        self._read_in[stage][specification] = None
+
+    def _define_tasks(self) -> None:
+        """Say what each task is set on: the data that its stages read, and how their results are judged."""
+        for stage, tasks in self._tasks.items():
+            for task in tasks:
+                for target in self._read_in.get(stage, ()):
+                    self.build.relate_where_allowed("definedOn", task, target)
 
     def _plan_of(self, activity: str) -> str | None:
         cls = self.build.class_of(activity)
@@ -323,42 +360,14 @@ class Statements:
         if self.run.study:
             self.build.relate("hadMember", self._named("Study", self.run.study), experiment)
 
-    def _code(self) -> None:
-        """Say which code ran in each attempt, which packages it needed, and which knobs it has."""
-        for attempt, facts in sorted(self.facts.items()):
-            code = self._implementation(attempt, facts)
-            if code is None:
-                continue
-            for name, number in self.packages[attempt].items():
-                package = identity.named("python", "Software", name, number)
-                self.build.node("Software", package, label=name, version=number)
-                self.build.relate("requires", code, package)
-            for stage in sorted(set(self.activities.stage_of.values())):
-                if self.build.row(stage)["attempt"] == attempt:
-                    self.build.relate("executes", stage, code)
-            for algorithm in self.build.uuids("Algorithm"):
-                self.build.relate("implements", code, algorithm)
-            for cls in ("LearningHyperparameter", "ModelHyperparameter"):
-                for knob in self.build.uuids(cls):
-                    self.build.relate("hasHyperParameter", code, knob)
 
-    def _implementation(self, attempt: int, facts: dict[str, str]) -> str | None:
-        """Return the code of an attempt; None before it is known, since its version is what it is known by."""
-        if not facts.keys() & {"code.dirty", "code.reason"}:
-            return None
-        script = facts.get("command.script", "").rpartition("/")[2]
-        if not script:  # typed at a prompt: no other run's can be told to be the same, but it needed packages too
-            uuid = identity.local(self.run.uuid, "implementation", attempt)
-            return self.build.node("Implementation", uuid, label=INTERACTIVE, version="")
-        version, digest = facts.get("code.commit", ""), facts.get("command.script_sha256", "")
-        clean = version and facts.get("code.dirty") == "false" and facts.get("code.script_tracked") != "false"
-        if not clean:
-            version = f"{version}+sha256:{digest}".lstrip("+") if digest else ""
-        if version:
-            uuid = identity.named(self.run.authority, "Implementation", script, version)
-        else:  # nobody can tell whether another run's is the same
-            uuid = identity.local(self.run.uuid, "implementation", attempt)
-        return self.build.node("Implementation", uuid, label=script, version=version)
+def _names(text: str) -> list[str]:
+    """Return the names of a JSON list; none of what a damaged record holds."""
+    try:
+        names = json.loads(text) if text else []
+    except (ValueError, RecursionError):
+        return []
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
 def _reaches(edges: dict[str, set[str]], start: str, end: str) -> bool:

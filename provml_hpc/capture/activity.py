@@ -64,6 +64,8 @@ class Activity(Statements):
         key: Any = None,
         task: str | None = None,
         algorithm: str | None = None,
+        measures: str | Iterable[str] = (),
+        procedure: str | None = None,
         use: Any = (),
         params: Any = None,
         persona: Any = None,
@@ -76,10 +78,28 @@ class Activity(Statements):
             What is to be learned, for example ``"classification"``.
         algorithm
             How it is learned, for example ``"SGD"``.
+        measures
+            The measures that decide how good the result is, one or several: ``"accuracy"``. With `procedure` they are
+            an EvaluationSpecification, which the task is defined on.
+        procedure
+            How the measures are taken: ``"5-fold cross-validation"``, ``"hold-out of 20 %"``.
         name, local, key, use, params, persona
             As for :meth:`activity`; the parameters are learning hyperparameters.
         """
-        return self._stage_of("TrainingExecution", name, local, key, task, algorithm, use, params, persona)
+        return self._begin(
+            Activity,
+            "TrainingExecution",
+            name,
+            local=local,
+            key=key,
+            task=task,
+            algorithm=algorithm,
+            measures=measures,
+            procedure=procedure,
+            use=use,
+            params=params,
+            persona=persona,
+        )
 
     def validation(
         self,
@@ -89,12 +109,27 @@ class Activity(Statements):
         key: Any = None,
         task: str | None = None,
         algorithm: str | None = None,
+        measures: str | Iterable[str] = (),
+        procedure: str | None = None,
         use: Any = (),
         params: Any = None,
         persona: Any = None,
     ) -> Activity:
         """Open a validation (a ValidationExecution); arguments as for :meth:`training`."""
-        return self._stage_of("ValidationExecution", name, local, key, task, algorithm, use, params, persona)
+        return self._begin(
+            Activity,
+            "ValidationExecution",
+            name,
+            local=local,
+            key=key,
+            task=task,
+            algorithm=algorithm,
+            measures=measures,
+            procedure=procedure,
+            use=use,
+            params=params,
+            persona=persona,
+        )
 
     def evaluation(
         self,
@@ -104,12 +139,27 @@ class Activity(Statements):
         key: Any = None,
         task: str | None = None,
         algorithm: str | None = None,
+        measures: str | Iterable[str] = (),
+        procedure: str | None = None,
         use: Any = (),
         params: Any = None,
         persona: Any = None,
     ) -> Activity:
         """Open an evaluation (an EvaluationExecution); arguments as for :meth:`training`."""
-        return self._stage_of("EvaluationExecution", name, local, key, task, algorithm, use, params, persona)
+        return self._begin(
+            Activity,
+            "EvaluationExecution",
+            name,
+            local=local,
+            key=key,
+            task=task,
+            algorithm=algorithm,
+            measures=measures,
+            procedure=procedure,
+            use=use,
+            params=params,
+            persona=persona,
+        )
 
     def feature_extraction(
         self,
@@ -123,8 +173,22 @@ class Activity(Statements):
         params: Any = None,
         persona: Any = None,
     ) -> Activity:
-        """Open an extraction of features (a FeatureExtractionExecution); arguments as for :meth:`training`."""
-        return self._stage_of("FeatureExtractionExecution", name, local, key, task, algorithm, use, params, persona)
+        """Open an extraction of features (a FeatureExtractionExecution); arguments as for :meth:`training`.
+
+        Task and algorithm are kept as attributes of it: ML-Schema has these two for runs of learning alone.
+        """
+        return self._begin(
+            Activity,
+            "FeatureExtractionExecution",
+            name,
+            local=local,
+            key=key,
+            task=task,
+            algorithm=algorithm,
+            use=use,
+            params=params,
+            persona=persona,
+        )
 
     def section(self, kind: str, index: Any, *, key: Any = None, item: Any = None) -> Section:
         """Open a section (a LearningStageSectionExecution): an epoch, a fold, a group of batches.
@@ -195,31 +259,6 @@ class Activity(Statements):
                 raise
             section._end(records.COMPLETED)
 
-    def _stage_of(
-        self,
-        cls: str,
-        name: str,
-        local: bool,
-        key: Any,
-        task: str | None,
-        algorithm: str | None,
-        use: Any,
-        params: Any,
-        persona: Any,
-    ) -> Activity:
-        return self._begin(
-            Activity,
-            cls,
-            name,
-            local=local,
-            key=key,
-            task=task,
-            algorithm=algorithm,
-            use=use,
-            params=params,
-            persona=persona,
-        )
-
     def _section(self, kind: str, index: int, *, key: Any, item: Any, own: bool) -> Section:
         section = self._begin(Section, SECTION, kind, local=own, key=key, section_index=index, item=item)
         section.kind, section.index, section.item = kind, index, item
@@ -276,6 +315,8 @@ class Activity(Statements):
         item: Any = None,
         task: Any = None,
         algorithm: Any = None,
+        measures: Any = (),
+        procedure: Any = None,
     ) -> _A | None:
         session = self._session
         own = local or self._own
@@ -287,10 +328,15 @@ class Activity(Statements):
         place = (cls, "" if kind else text, kind, index, key_text)
         ordinal = self._ordinals.get(place, 0) + 1
         item_type, item_text = ("", "") if item is None else described(item)
-        task, algorithm = (clean_text(str(one)) if one is not None else "" for one in (task, algorithm))
+        task, algorithm, procedure = (
+            clean_text(str(one)) if one is not None else "" for one in (task, algorithm, procedure)
+        )
+        judged = _measures(measures)
         signature = ""
-        if not own and (params or task or algorithm):
-            signature = _sign(json.dumps([task, algorithm, params]))
+        if not own and (params or task or algorithm or procedure or judged):
+            signature = _sign(
+                json.dumps([task, algorithm, params, *([procedure, judged] if procedure or judged else ())])
+            )
         handle = session.write(
             records.Opened(
                 code=vocabulary.CLASS[cls].code,
@@ -306,6 +352,8 @@ class Activity(Statements):
                 task=task,
                 algorithm=algorithm,
                 signature=signature,
+                procedure=procedure,
+                measures=json.dumps(judged) if judged else "",
             )
         )
         if not handle:  # another thread, no room, or the run has ended
@@ -338,6 +386,14 @@ class Section(Activity):
     """Its place among the sections of its kind."""
     item: Any = None
     """What was iterated over."""
+
+
+def _measures(given: Any) -> list[str]:
+    """Return the names of measures that one name, or several, stand for."""
+    if given is None:
+        return []
+    names = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    return sorted({clean_text(str(name)) for name in names} - {""})
 
 
 def described(value: Any) -> tuple[str, str]:

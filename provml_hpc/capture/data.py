@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from provml_hpc import records
+from provml_hpc import records, vocabulary
 from provml_hpc.capture import entity as entities
+from provml_hpc.capture import people
 from provml_hpc.capture.entity import Entity
-from provml_hpc.capture.node import Node, never_stops
+from provml_hpc.capture.node import SECTION, Node, never_stops
 from provml_hpc.content import StatKey
 from provml_hpc.errors import UsageError
 from provml_hpc.values import clean_text
+
+_NUMBERS = re.compile(r"[-+]?\d+(?:[.:eE_+-]+\d+)*")
 
 
 class Data(Node):
@@ -33,6 +37,7 @@ class Data(Node):
         characteristics: Mapping[str, Any] | None = None,
         digest: Any = None,
         label: str | None = None,
+        persona: Any = None,
     ) -> Entity:
         """Declare data and say that this activity reads it.
 
@@ -51,6 +56,8 @@ class Data(Node):
             bytes however large, False for none.
         label
             What to call it; by default its path as given.
+        persona
+            Whose work it is (prov:wasAttributedTo), as for :meth:`persona`.
         """
         if isinstance(source, Entity):
             made = self._resolve(source)
@@ -60,17 +67,21 @@ class Data(Node):
                 cls, entities.look(source), select=select, digest=digest, whole=digest is True, label=label
             )
         self._characterise(made, characteristics)
+        self._attribute(made, persona)
         self._write_use(made, role)
         return made
 
     @never_stops
-    def use_model(self, source: Any, *, role: str | None = None, label: str | None = None) -> Entity:
-        """Declare a model that is there already and say that this activity reads it."""
+    def use_model(
+        self, source: Any, *, role: str | None = None, label: str | None = None, persona: Any = None
+    ) -> Entity:
+        """Declare a model that is there already and say that this activity reads it; arguments as for a dataset."""
         made = (
             self._resolve(source)
             if isinstance(source, Entity)
             else self._declare("Model", entities.look(source), label=label)
         )
+        self._attribute(made, persona)
         self._write_use(made, role)
         return made
 
@@ -84,6 +95,7 @@ class Data(Node):
         characteristics: Mapping[str, Any] | None = None,
         digest: Any = None,
         label: str | None = None,
+        persona: Any = None,
     ) -> Entity:
         """Say that this activity makes a dataset. Its file is looked at, and digested, when the activity ends.
 
@@ -95,11 +107,11 @@ class Data(Node):
             What it was made from, as for ``use``; never guessed.
         member_of
             The dataset that it is a shard of: its path or name, the same on all ranks, or an entity.
-        characteristics, digest, label
+        characteristics, digest, label, persona
             As for :meth:`use_dataset`.
         """
         cls = "Dataset" if self._session.meta["phase"] == "curation" else "LearningDataset"
-        return self._generate(cls, path, derived_from, member_of, characteristics, digest, label)
+        return self._generate(cls, path, derived_from, member_of, characteristics, digest, label, persona)
 
     @never_stops
     def generate_features(
@@ -111,9 +123,10 @@ class Data(Node):
         characteristics: Mapping[str, Any] | None = None,
         digest: Any = None,
         label: str | None = None,
+        persona: Any = None,
     ) -> Entity:
         """Say that this activity makes features (FeatureSetData); arguments as for :meth:`generate_dataset`."""
-        return self._generate("FeatureSetData", path, derived_from, member_of, characteristics, digest, label)
+        return self._generate("FeatureSetData", path, derived_from, member_of, characteristics, digest, label, persona)
 
     @never_stops
     def log_model(
@@ -125,13 +138,15 @@ class Data(Node):
         derived_from: Any = (),
         digest: Any = None,
         label: str | None = None,
+        persona: Any = None,
     ) -> Entity:
         """Say that this activity makes a model, or a checkpoint of one.
 
         Its file is digested when the innermost open section ends, or the activity if none is open.
 
-        Checkpoints of one training are revisions, each of the one before, unless `derived_from` says where one comes
-        from.
+        Checkpoints of one model in one training are revisions, each of the one before, unless `derived_from` says
+        where one comes from. Models whose names differ in more than numbers are different models (``generator-10.pt``
+        and ``discriminator-10.pt``), and so are those of different folds, splits, trials, repeats, seeds or candidates.
 
         Parameters
         ----------
@@ -143,7 +158,7 @@ class Data(Node):
             The training step it was written at.
         derived_from
             The models or data it was made from.
-        digest, label
+        digest, label, persona
             As for :meth:`use_dataset`.
         """
         sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
@@ -156,16 +171,31 @@ class Data(Node):
             label=label,
             step=step,
         )
-        stage = self._stage()
+        stage, chain = self._stage(), self._chain(made.label)
+        self._attribute(made, persona)
         if sources:
             for source in sources:
                 self._session.write(records.Derived(made.handle, source.handle, 0))
-        elif stage._last_model is not None and stage._class == "TrainingExecution":
-            self._session.write(records.Derived(made.handle, stage._last_model.handle, 1))
-        stage._last_model = made
-        stage._checkpoints.append(made)
+        elif stage._class == "TrainingExecution" and (before := stage._last_models.get(chain)) is not None:
+            self._session.write(records.Derived(made.handle, before.handle, 1))
+        stage._last_models[chain] = made
+        stage._checkpoints.append((chain, made))
         stage._write_named("ModelHyperparameterValue", made.handle, True, self._flatten(params, "params"))
         return made
+
+    def _chain(self, label: str) -> tuple[str, ...]:
+        """Return what tells the models of a training apart: the name without its numbers, and the runs-apart sections.
+
+        What is between numbers goes with them (``0.5``, ``1e-05``, ``2026-11-25``), so that a loss or a time in a
+        checkpoint's name, whatever it comes to, makes no other model of it.
+        """
+        apart = []
+        node: Node | None = self._innermost()
+        while node is not None and node._class == SECTION:
+            if node._name.rpartition(" ")[0].lower() in vocabulary.APART:
+                apart.append(node._name)
+            node = node._parent
+        return _NUMBERS.sub("#", label), *apart
 
     def _resolve(self, thing: Any, *, model: bool = False) -> Entity:
         """Return the entity for a handle or a path; a path means the version that this run knows."""
@@ -247,14 +277,18 @@ class Data(Node):
             text = "" if role is None else clean_text(str(role))
             self._session.write(records.Used(self._innermost()._handle, thing.handle, text))
             stage = self._stage()
-            for one in stage._checkpoints:
+            for chain, one in stage._checkpoints:
                 if thing is one or (thing.key is not None and thing.key == one.key):
-                    stage._last_model = one  # restored: what is saved next comes from it
+                    stage._last_models[chain] = one  # restored: what is saved next comes from it
 
     def _characterise(self, made: Entity, characteristics: Mapping[str, Any] | None) -> None:
         self._write_named(
             "DatasetCharacteristic", made.handle, False, self._flatten(characteristics, "characteristics")
         )
+
+    def _attribute(self, made: Entity, persona: Any) -> None:
+        if persona is not None and made.handle:
+            self._session.write(people.named(self._innermost()._handle, persona, entity=made.handle))
 
     def _generate(
         self,
@@ -265,6 +299,7 @@ class Data(Node):
         characteristics: Mapping[str, Any] | None,
         digest: Any,
         label: str | None,
+        persona: Any,
     ) -> Entity:
         sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
         found = entities.Named(path.label) if isinstance(path, Entity) and path.key is None else None
@@ -279,6 +314,7 @@ class Data(Node):
         for source in sources:
             self._session.write(records.Derived(made.handle, source.handle, 0))
         self._characterise(made, characteristics)
+        self._attribute(made, persona)
         if member_of is not None:
             known = isinstance(member_of, Entity) and member_of.belongs_to(self._session)
             whole = member_of if known else self._collection(cls, member_of)

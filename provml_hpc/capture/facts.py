@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from provml_hpc import records
+from provml_hpc.capture import people
 from provml_hpc.capture.session import Session
 from provml_hpc.environment import Fact, Scope, collect
 from provml_hpc.environment.host import user_name
@@ -49,16 +50,10 @@ def _write_run(session: Session) -> None:
 
 
 def _write_persona(session: Session, persona: Any) -> None:
-    role, identifier = "", ""
     if persona is None:
         name = user_name()
-        identifier = f"{name}@{session.meta['authority']}"
-    elif isinstance(persona, dict):
-        name = str(persona.get("name", persona.get("identifier", "")))
-        identifier, role = str(persona.get("identifier", name)), str(persona.get("role", ""))
-    else:
-        name = identifier = str(persona)
-    session.write(records.Associated(0, clean_text(name), clean_text(identifier), clean_text(role)))
+        persona = {"name": name, "identifier": f"{name}@{session.meta['authority']}"}
+    session.write(people.named(0, persona))
 
 
 def write_continued(session: Session, file: str | os.PathLike[str]) -> None:

@@ -59,9 +59,9 @@ class Node:
         self._open: list[Node] = []
         self._ordinals: dict[tuple[Any, ...], int] = {}
         self._made: list[Entity] = []
-        self._last_model: Entity | None = None
         self._named_sections: dict[str, dict[str, int]] = {}
-        self._checkpoints: list[Entity] = []
+        self._checkpoints: list[tuple[tuple[str, ...], Entity]] = []
+        self._last_models: dict[tuple[str, ...], Entity] = {}
         self._samples = SampleLog(session, self)
 
     @property

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from provml_hpc import records
+from provml_hpc.capture import people
 from provml_hpc.capture.data import Data
 from provml_hpc.capture.node import Node, never_stops
 from provml_hpc.records import NO_STEP
-from provml_hpc.values import clean_text
 
 
 class Statements(Data):
@@ -104,10 +104,4 @@ class Statements(Data):
         role
             What the person did.
         """
-        identifier = ""
-        if isinstance(name, Mapping):
-            identifier, role = str(name.get("identifier", "")), name.get("role", role)
-            name = str(name.get("name", identifier))
-        self._session.write(
-            records.Associated(self._handle, clean_text(str(name)), clean_text(identifier), clean_text(role or ""))
-        )
+        self._session.write(people.named(self._handle, name, role))

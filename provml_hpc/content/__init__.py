@@ -15,7 +15,7 @@ from provml_hpc.content.digests import (
     parse_size,
     stat_key,
 )
-from provml_hpc.content.tree import Member, TreeDigest, digest_directory
+from provml_hpc.content.tree import Member, TreeDigest, digest_directory, digest_of_members
 from provml_hpc.content.worker import Hasher
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "digest_array",
     "digest_directory",
     "digest_file",
+    "digest_of_members",
     "full_digest_limit",
     "parse_digest",
     "parse_size",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import NamedTuple
 
 from provml_hpc.content.digests import (
@@ -138,20 +138,32 @@ def digest_directory(
         members.append(Member(os.fsdecode(found.name), digest, found.key))
         size += digest.size or 0
         weak, changed = weak or digest.weak, changed or digest.changed
-        lines.append((found.name, f"{digest} {digest.size} ".encode() + found.name))
+        lines.append(_line(found.name, digest))
     lines += [(name, b"unread " + name) for name in walk.unread]
-    lines.sort()
     members.sort(key=lambda member: os.fsencode(member.path))
+    digest = _sum_up(lines, size, weak or bool(walk.unread), changed or walk.moved())
+    skipped = tuple((os.fsdecode(name), reason) for name, reason in sorted(walk.skipped)[:member_limit])
+    return TreeDigest(digest, tuple(members[:member_limit]), len(members), skipped)
+
+
+def digest_of_members(members: Iterable[tuple[str, Digest]]) -> Digest:
+    """Return the digest that a directory of just these files has, from their relative paths and digests."""
+    found = [(os.fsencode(path), digest) for path, digest in members]
+    size = sum(digest.size or 0 for _, digest in found)
+    return _sum_up([_line(*one) for one in found], size, any(digest.weak for _, digest in found), False)
+
+
+def _line(name: bytes, digest: Digest) -> tuple[bytes, bytes]:
+    return name, f"{digest} {digest.size} ".encode() + name
+
+
+def _sum_up(lines: list[tuple[bytes, bytes]], size: int, weak: bool, changed: bool) -> Digest:
     import hashlib
 
     hasher = hashlib.sha256(usedforsecurity=False)
-    for _, line in lines:
+    for _, line in sorted(lines):
         hasher.update(line + b"\0")
-    weak = weak or bool(walk.unread)
-    algorithm = "provml-sample-tree-1" if weak else "sha256-tree"
-    digest = Digest(algorithm, hasher.hexdigest(), size, weak, changed or walk.moved())
-    skipped = tuple((os.fsdecode(name), reason) for name, reason in sorted(walk.skipped)[:member_limit])
-    return TreeDigest(digest, tuple(members[:member_limit]), len(members), skipped)
+    return Digest("provml-sample-tree-1" if weak else "sha256-tree", hasher.hexdigest(), size, weak, changed)
 
 
 class _Walk:

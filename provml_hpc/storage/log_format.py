@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-LOG_VERSION = "1.0"
+LOG_VERSION = "1.1"
 """The version of the log's format: a reader accepts any minor version of a major one that it knows."""
 
 EXTENT = np.dtype(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zlib
 from collections.abc import Callable, Iterable
@@ -45,10 +46,13 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
 
 
 def place_samples(graph: Graph) -> None:
-    """Give every sample table its group and columns in the file, and let each MetricSeries point there."""
+    """Give every sample table its group and columns in the file, and let each MetricSeries point there.
+
+    Where a measure lies in several tables, its series points at the one with most rows, and lists the others.
+    """
     uuids = _uuids(graph)
     paths: set[str] = set()
-    pointers: dict[str, tuple[str, str]] = {}
+    pointers: dict[str, list[tuple[str, str, int]]] = {}
     for table in graph.samples:
         name = free_name(table.name or "samples", paths)
         paths.add(name)
@@ -58,14 +62,23 @@ def place_samples(graph: Graph) -> None:
             columns[measure] = free_name(measure, (*FIXED_COLUMNS, *columns.values()))
         table.column_of = columns
         for measure in table.measures:
-            uuid = identity.series(graph.run.uuid, uuids[table.activity], table.measures, measure)
-            pointers[uuid] = table.path, columns[measure]
+            uuid = identity.series(graph.run.uuid, uuids[table.activity], measure)
+            pointers.setdefault(uuid, []).append((table.path, columns[measure], table.count))
     series = graph.nodes.get("MetricSeries")
     if series is None:
         return
-    found = [pointers.get(str(uuid), ("", "")) for uuid in series.columns["uuid"]]
-    series.columns["path"] = [path for path, _ in found]
-    series.columns["column"] = [column for _, column in found]
+    for places in pointers.values():
+        places.sort(key=lambda place: -place[2])
+    found = [pointers.get(str(uuid), [("", "", 0)]) for uuid in series.columns["uuid"]]
+    series.columns["path"] = [places[0][0] for places in found]
+    series.columns["column"] = [places[0][1] for places in found]
+    series.columns["elsewhere"] = [_others(places[1:]) for places in found]
+
+
+def _others(places: list[tuple[str, str, int]]) -> str:
+    if not places:
+        return ""
+    return json.dumps([{"path": path, "column": column, "rows": rows} for path, column, rows in places])
 
 
 def _uuids(graph: Graph) -> dict[int, str]:

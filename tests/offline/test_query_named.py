@@ -33,6 +33,27 @@ class TestCompareTrainings:
         ]
         assert found.notes == ["best first by accuracy (higher is better); --measure takes another"]
 
+    def test_what_a_training_was_said_to_be_judged_by_decides(self) -> None:
+        job = Builder("search", "learning", MONDAY)
+        for number in range(2):
+            training = job.activity("TrainingExecution", f"trial-{number}", 10 * number, 10 * number + 9)
+            specification = job.named("EvaluationSpecification", "regret")
+            job.link("hasPart", specification, job.named("EvaluationMeasure", "regret"))
+            job.link("assessedBy", training, specification)
+            job.measure(training, "accuracy", 0.5 + number / 10, 10 * number + 1)
+            job.measure(training, "regret", 1.0 + number, 10 * number + 2)
+            model = job.data("Model", f"/models/{number}.npz", f"model {number}")
+            job.generate(model, training, 10 * number + 3)
+        found = answer([job.graph()], "compare-trainings")
+        assert cells(found, "training") == [("trial-0",), ("trial-1",)]
+        assert found.notes[0].startswith("best first by regret (lower is better)")
+        assert cells(answer([job.graph()], "compare-trainings", measure="accuracy"), "training")[0] == ("trial-1",)
+        assert cells(answer([job.graph()], "best-model-data"), "model", "measure", "value") == [
+            ("0.npz", "regret", 1.0)
+        ]
+        chosen = answer([job.graph()], "best-model-data", measure="accuracy")
+        assert cells(chosen, "model", "value") == [("1.npz", 0.6)]
+
     def test_a_loss_is_better_when_lower(self) -> None:
         found = answer(fixtures.jobs(), "compare-trainings", measure="loss")
         assert cells(found, "training") == [("trial-0",), ("trial-1",)]

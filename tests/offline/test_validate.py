@@ -222,9 +222,7 @@ def _placed(make: GraphMaker) -> Graph:
 
     graph = make.graph()
     training = graph.nodes["TrainingExecution"].columns["uuid"][0]
-    graph.nodes["MetricSeries"].columns["uuid"][0] = identity.local(  # type: ignore[index]
-        graph.run.uuid, "series", training, ["loss"], "loss"
-    )
+    graph.nodes["MetricSeries"].columns["uuid"][0] = identity.series(graph.run.uuid, training, "loss")  # type: ignore[index]
     return graph
 
 

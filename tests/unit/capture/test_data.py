@@ -140,7 +140,7 @@ def test_checkpoints_of_one_training_are_revisions_of_one_another(tmp_path: Path
                 training.log_model(_write(path, f"a{step}"), step=step)
         with job.run.training("b") as training:
             training.log_model(_write(path, "b0"), step=0)
-            training.log_model(_write(tmp_path / "other", "b1"), step=1, derived_from=[])
+            training.log_model(_write(tmp_path / "checkpoint", "b1"), step=1, derived_from=[])
     file = job.file
     rows = {(file.objects("wasGeneratedBy", row)[0]["label"], row["step"]): row for row in file.all("Model")}
     assert sorted(rows) == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
@@ -152,6 +152,43 @@ def test_checkpoints_of_one_training_are_revisions_of_one_another(tmp_path: Path
         (rows_key(rows, row["subject"]), rows_key(rows, row["object"])) for row in file.relations("wasRevisionOf")
     }
     assert chains == {(("a", 1), ("a", 0)), (("a", 2), ("a", 1)), (("b", 1), ("b", 0))}
+
+
+def _chains(file: File) -> set[tuple[str, str]]:
+    return {(row["subject"]["label"], row["object"]["label"]) for row in file.relations("wasRevisionOf")}
+
+
+def test_models_of_different_names_are_chains_of_their_own(tmp_path: Path) -> None:
+    with capture(tmp_path) as job, job.run.training() as training:
+        for step in (0, 10):
+            for name in (
+                f"generator-{step:04}.pt",
+                f"discriminator-{step:04}.pt",
+                f"epoch={step}-loss={1e-5 * step}.ckpt",
+            ):
+                training.log_model(_write(tmp_path / name, f"{name} {step}"), label=name, step=step)
+        # A name that the user gives is the name, whatever the file is called.
+        for name in ("x.bin", "y.bin"):
+            average = training.log_model(_write(tmp_path / name, name), label="ema")
+        training.log_model(_write(tmp_path / "final", "g"), label="final", derived_from=average)
+    assert _chains(job.file) == {
+        ("generator-0010.pt", "generator-0000.pt"),
+        ("discriminator-0010.pt", "discriminator-0000.pt"),
+        ("epoch=10-loss=0.0001.ckpt", "epoch=0-loss=0.0.ckpt"),
+        ("ema", "ema"),
+    }
+    assert ("final", "ema") in {
+        (row["subject"]["label"], row["object"]["label"]) for row in job.file.relations("wasDerivedFrom")
+    }
+
+
+def test_models_of_folds_are_no_revisions_of_each_other(tmp_path: Path) -> None:
+    with capture(tmp_path) as job, job.run.training() as training:
+        for fold in training.sections("fold", 2):
+            for epoch in fold.sections("epoch", 2):
+                name = f"fold {fold.index}, epoch {epoch.index}"
+                epoch.log_model(_write(tmp_path / "model", name), label=name)
+    assert _chains(job.file) == {(f"fold {fold}, epoch 1", f"fold {fold}, epoch 0") for fold in (0, 1)}
 
 
 def rows_key(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> tuple[str, int]:
@@ -190,9 +227,7 @@ def test_restoring_the_best_checkpoint(tmp_path: Path, by_path: bool, copied: bo
         ("EvaluationExecution", str(tmp_path / "e1"), "restored"),
     }
     pairs = {(Path(a).name, Path(b).name) for a, b in file.pairs("wasDerivedFrom")}
-    assert pairs == {("e1", "e0"), ("e2", "e1")} | (
-        {("current", "e1"), ("e3", "current")} if copied else {("e3", "e1")}
-    )
+    assert pairs == {("e1", "e0"), ("e2", "e1"), ("e3", "e1")} | ({("current", "e1")} if copied else set())
     if copied:
         assert file.content(models["current"]) == file.content(models["e1"]) == [_sha("weights 1")]
 

@@ -86,9 +86,12 @@ def graph(*tables: SampleTable, **details: Any) -> Graph:
         table("ModelHyperparameterValue", 9, [{"label": "layers", "value": "3", "value_type": "integer"}]),
     ]  # fmt: skip
     series = [
-        (identity.series(RUN, f"uuid-{one.activity}", one.measures, measure), measure, one.count)
-        for one in tables
-        for measure in one.measures
+        (
+            identity.series(RUN, f"uuid-{activity}", measure),
+            measure,
+            sum(one.count for one in tables if measure in one.measures),
+        )
+        for activity, measure in dict.fromkeys((one.activity, measure) for one in tables for measure in one.measures)
     ]
     if series:
         found = table(

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from provml_hpc.errors import FileMissingError, FormatError, OutputExistsError, StateError, StorageError
 from provml_hpc.records import HEADER, Source
 from provml_hpc.storage.log import LogReader, LogWriter
+from provml_hpc.storage.log_format import LOG_VERSION
 
 ONE = Source(1, 0, 0)
 TWO = Source(1, 1, 1)
@@ -80,7 +81,7 @@ def test_what_is_committed_is_read_back(path: Path) -> None:
         assert back.summary()[["number", "time_ns", "rows"]].tolist() == [(1, 77, 7), (2, 78, 4)]
         assert int(back.summary()["bytes"].sum()) == len(frames(1, 9) + frames(1, 2))
         assert back.damage == []
-        expected = {"format": "provml-hpc", "format_kind": "log", "format_version": "1.0", "uuid": "u"}
+        expected = {"format": "provml-hpc", "format_kind": "log", "format_version": LOG_VERSION, "uuid": "u"}
         assert back.meta == {**expected, "name": "Überholz", "empty": "", "n": 3, "x": 0.5, "yes": True}
 
 

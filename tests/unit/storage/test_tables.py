@@ -74,18 +74,21 @@ def test_a_run_comes_back_as_it_was(path: Path) -> None:
 
 def test_a_series_points_at_its_samples_wherever_the_file_is(path: Path) -> None:
     one, _ = graphs.samples("training", 1, ("loss", "step"), 5)
-    two, _ = graphs.samples("training", 1, ("loss",), 5)
+    two, _ = graphs.samples("training", 1, ("loss",), 7)
     write_file(path, graphs.graph(one, two), COMMITS)
     moved = path.with_name("moved.h5")
     path.rename(moved)
     with TablesFile(moved) as file, h5py.File(moved) as raw:
         series = file.table(RECORDS, "MetricSeries")
-        assert series.columns["label"] == ["loss", "step", "loss"]
-        assert series.columns["file"] == ["moved.h5"] * 3
-        assert series.columns["column"] == ["loss", "step-2", "loss"]
-        assert series.columns["path"] == ["/samples/training", "/samples/training", "/samples/training-2"]
-        for path_, column in zip(series.columns["path"], series.columns["column"], strict=True):
-            assert raw[path_][column].shape == (5,)
+        assert series.columns["label"] == ["loss", "step"]
+        assert series.columns["file"] == ["moved.h5"] * 2
+        assert series.columns["column"] == ["loss", "step-2"]
+        # One series a measure: it points at the table that has most of it, and names the other.
+        assert series.columns["path"] == ["/samples/training-2", "/samples/training"]
+        other = {"path": "/samples/training", "column": "loss", "rows": 5}
+        assert [json.loads(text or "[]") for text in series.columns["elsewhere"]] == [[other], []]
+        for path_, column, rows in zip(series.columns["path"], series.columns["column"], (7, 5), strict=True):
+            assert raw[path_][column].shape == (rows,)
 
 
 TEXT = st.text(max_size=20).filter(lambda s: "\0" not in s)

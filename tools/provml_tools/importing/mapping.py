@@ -214,8 +214,7 @@ class Run:
             if len(inside) == 1:
                 # Measured once an epoch: that is a measure of the epoch.
                 self.measure(section, measure, *inside[0])
-        # As the storage knows the series of a table.
-        series = identity.local(self.uuid, "series", activity, [measure], measure)
+        series = identity.series(self.uuid, activity, measure)
         finite: Any = values[~np.isnan(values)]
         figures = {"minimum": float(finite.min()), "maximum": float(finite.max())} if len(finite) else {}
         figures["last"] = float(values[-1])

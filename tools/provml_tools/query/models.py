@@ -117,6 +117,14 @@ def _is_later(one: Measured, other: Measured | None) -> bool:
     return other is None or one.order >= other.order
 
 
+def judged_by(engine: Engine) -> dict[str, set[str]]:
+    """Return the measures that each training was said to be judged by, by its IRI."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in engine.select(part("judged")):
+        found[str(row["training"])].add(str(row["measure"]))
+    return found
+
+
 def best_model_data(engine: Engine, query: NamedQuery, options: Options) -> Answer:
     """Return the best model of each experiment, what it learned from, and how that was prepared."""
     answer = Answer(_COLUMNS, [], query.title, shown=_COLUMNS[:11])
@@ -132,7 +140,11 @@ def best_model_data(engine: Engine, query: NamedQuery, options: Options) -> Answ
     people = people_of(engine)
     by_source = {iri: measures.by_source(iri) for models in experiments.values() for iri in models}
     counts = Counter(what for found in by_source.values() for what in {what for one in found.values() for what in one})
-    best = deciding({what: counts[what] for what in sorted(counts)}, options.get("measure"))
+    judged = judged_by(engine)
+    makers = {whole for iri in by_source for activity in known.generations(iri) for whole in known.wholes(activity)}
+    said = {what for training in makers & judged.keys() for what in judged[training]}
+    among = counts.keys() & said if options.get("measure") is None else set()
+    best = deciding({what: counts[what] for what in sorted(among or counts)}, options.get("measure"))
     lower = best is not None and is_lower_better(best, options.get("direction"))
     taken = _alike(by_source, best) if best is not None else {}
     for experiment, models in sorted(experiments.items()):

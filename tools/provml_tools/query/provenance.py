@@ -26,9 +26,6 @@ from provml_tools.query.answer import most_special
 from provml_tools.query.engine import Engine, Row, Value
 from provml_tools.query.named import part
 
-APART = frozenset({"fold", "split", "trial", "repeat", "repetition", "seed", "candidate"})
-"""Kinds of sections that do not go on from each other."""
-
 _STAGES = vocabulary.below("LearningStageExecution")
 _SECTION = "LearningStageSectionExecution"
 _ALWAYS = 2**63
@@ -312,7 +309,7 @@ class Provenance:
             found[above] = None
             for one in self.parts(above):
                 thing = self.thing(one)
-                if one != below and not (thing.cls == _SECTION and thing.section_kind.lower() in APART):
+                if one != below and not (thing.cls == _SECTION and thing.section_kind.lower() in vocabulary.APART):
                     found |= dict.fromkeys([one, *self._inner(one)] if thing.cls != "EvaluationExecution" else [])
             below, here = above, self.thing(above)
         return list(found)

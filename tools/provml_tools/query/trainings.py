@@ -10,7 +10,7 @@ from typing import Any
 from provml_tools.query.answer import Answer, Options, common_names, when
 from provml_tools.query.engine import Engine, Iri, Row
 from provml_tools.query.measures import deciding, is_lower_better, sort_key
-from provml_tools.query.models import Measured, Measures
+from provml_tools.query.models import Measured, Measures, judged_by
 from provml_tools.query.named import NamedQuery
 from provml_tools.query.provenance import Provenance
 from provml_tools.query.ranks import overlap
@@ -129,8 +129,17 @@ class Ranking:
         return f"best first by {self.best} ({'lower' if self.lower else 'higher'} is better); --measure takes another"
 
 
+def _said_to_decide(engine: Engine, trainings: list[Training], columns: list[str]) -> list[str]:
+    """Return the columns of the measures that the trainings, or the tries inside them, were said to be judged by."""
+    judged = judged_by(engine)
+    said = {what for one in trainings for what in judged.get(one.iri, ())}
+    return [name for name in columns if name.removeprefix("validation ").removeprefix("evaluation ") in said]
+
+
 def rank_trainings(engine: Engine, query: NamedQuery, options: Options) -> Ranking:
-    """Put trainings in order by the measure that was asked for, or by the one that most of them have.
+    """Put trainings in order by the measure that was asked for, else by one that they were said to be judged by.
+
+    Where neither was said, the one that most of them have decides.
 
     Parameters
     ----------
@@ -154,7 +163,8 @@ def rank_trainings(engine: Engine, query: NamedQuery, options: Options) -> Ranki
     results = [name for name in measured if name not in logged] or measured
     found = Ranking(trainings, measured, column_of, results)
     if trainings:
-        found.best = deciding({name: counts[name] for name in (measured if wanted else results)}, wanted)
+        among = measured if wanted else _said_to_decide(engine, trainings, results) or results
+        found.best = deciding({name: counts[name] for name in among}, wanted)
     if found.best is not None:
         found.lower = is_lower_better(found.best, options.get("direction"))
         by = {one.iri: found.values(one) for one in trainings}

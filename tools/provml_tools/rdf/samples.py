@@ -52,10 +52,6 @@ class _Series:
     def of(self, table: SampleTable, measure: str) -> int | None:
         """Return the id of the series that a column belongs to, or None if there is none, or no telling which."""
         found = self._found.get((table.activity, measure), [])
-        if len(found) > 1:
-            # One activity may log one measure alone and with others: two tables, two series.
-            key, value = ("path", table.path) if table.path else ("row_count", table.count)
-            found = [row for row in found if row.get(key) == value]
         return found[0]["id"] if len(found) == 1 else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -186,20 +187,34 @@ class Content:
     def _samples(self) -> Iterator[Finding]:
         activities = [cls.code for cls in vocabulary.CLASSES if "prov:Activity" in cls.prov]
         series = self._series()
+        sums: dict[int, _Sum] = {}
         for table in self._graph.samples:
             where = table.path or f"samples of {table.name!r}"
             if self._class(table.activity) == "" or int(self._codes[table.activity]) not in activities:
                 yield fault("samples", where, "they are of no activity", _RECOVER)
                 continue
-            yield from self._rows(table, where, series, activities)
+            yield from self._rows(table, where, series, sums, activities)
+        for one in sums.values():
+            yield from self._summary(one)
 
     def _series(self) -> dict[tuple[str, str], dict[str, Any]]:
-        table = self._graph.nodes.get("MetricSeries")
-        rows = table.rows() if table is not None else ()
-        return {(row["path"], row["column"]): row for row in rows if row["path"]}
+        """Return the series that points at a column of a table, by path and column."""
+        found: dict[tuple[str, str], dict[str, Any]] = {}
+        for name in sorted(vocabulary.below("MetricSeries")):
+            table = self._graph.nodes.get(name)
+            for row in table.rows() if table is not None else ():
+                if row["path"]:
+                    found[row["path"], row["column"]] = row
+                    found |= dict.fromkeys(_elsewhere(row.get("elsewhere", "")), row)
+        return found
 
     def _rows(
-        self, table: SampleTable, where: str, series: dict[tuple[str, str], dict[str, Any]], activities: list[int]
+        self,
+        table: SampleTable,
+        where: str,
+        series: dict[tuple[str, str], dict[str, Any]],
+        sums: dict[int, _Sum],
+        activities: list[int],
     ) -> Iterator[Finding]:
         last, sections, ordered = (-1, -1), set[int](), True
         lowest = dict.fromkeys(table.measures, math.inf)
@@ -224,24 +239,45 @@ class Content:
         for section in sorted(sections - {ABSENT}):
             if self._class(section) == "" or int(self._codes[section]) not in activities:
                 yield fault("samples", where, f"the section {section} of some is no activity", _RECOVER)
-        if table.path:
-            for measure in table.measures:
-                found = series.get((table.path, table.column_of.get(measure, measure)))
-                yield from self._summary(found, f"{where}, {measure}", table.count, lowest[measure], highest[measure])
+        for measure in table.measures if table.path else ():
+            column = table.column_of.get(measure, measure)
+            found = series.get((table.path, column))
+            if found is None:
+                yield fault("series", f"{where}, {measure}", "no MetricSeries points at these samples", _RECOVER)
+                continue
+            one = sums.setdefault(found["id"], _Sum(found))
+            one.add(table.count, lowest[measure], highest[measure])
+            if (found["path"], found["column"]) == (table.path, column):
+                one.pointed = table.count
 
-    def _summary(
-        self, found: dict[str, Any] | None, where: str, count: int, low: float, high: float
-    ) -> Iterator[Finding]:
+    def _summary(self, one: _Sum) -> Iterator[Finding]:
         """Compare what a series says of its samples with the samples."""
-        if found is None:
-            yield fault("series", where, "no MetricSeries points at these samples", _RECOVER)
-            return
-        have: dict[str, float] = {"count": found["count"], "row_count": found["row_count"]}
-        real: dict[str, float] = {"count": count, "row_count": count}
-        if low <= high:
-            have |= {"minimum": found["minimum"], "maximum": found["maximum"]}
-            real |= {"minimum": low, "maximum": high}
+        real: dict[str, float] = {"count": one.count, "row_count": one.pointed}
+        if one.low <= one.high:
+            real |= {"minimum": one.low, "maximum": one.high}
         for name, value in real.items():
-            if have[name] != value:
-                what = f"its {name} is {have[name]}, and that of the samples is {value}"
-                yield fault("series", self.name(found["id"]), what, _RECOVER)
+            if one.row[name] != value:
+                what = f"its {name} is {one.row[name]}, and that of the samples is {value}"
+                yield fault("series", self.name(one.row["id"]), what, _RECOVER)
+
+
+class _Sum:
+    """What the samples of a series come to, over the tables that hold them."""
+
+    def __init__(self, row: dict[str, Any]) -> None:
+        self.row = row
+        self.count = self.pointed = 0
+        self.low, self.high = math.inf, -math.inf
+
+    def add(self, count: int, low: float, high: float) -> None:
+        """Add one table."""
+        self.count += count
+        self.low, self.high = min(self.low, low), max(self.high, high)
+
+
+def _elsewhere(text: str) -> list[tuple[str, str]]:
+    """Return path and column of the further tables that a series names; none of what is damaged."""
+    try:
+        return [(str(place["path"]), str(place["column"])) for place in json.loads(text or "[]")]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return []
