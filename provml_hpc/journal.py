@@ -167,6 +167,14 @@ def safe_folder(folder: Path) -> Path:
     return folder
 
 
+def pid_namespace() -> str:
+    """Return what tells the process numbers that this process sees from those of a container; empty if nothing does."""
+    try:
+        return os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - no path, but text such as "pid:[4026531836]"
+    except OSError:
+        return ""
+
+
 def own_folder(run: str) -> str:
     """Return the name of this user's folder for the journals of a run, in a place that others use too."""
     return f"provml-{os.geteuid()}-{run[:8]}"
@@ -216,7 +224,7 @@ class Journal:
     def __init__(self, folder: Path, source: Source, run: str, description: dict[str, Any], bound: int) -> None:
         self.source = source
         self._folder, self._run, self._bound = folder, run, bound
-        self._description = _describe(description)
+        self._description = _describe({**description, "pid": os.getpid(), "pid_namespace": pid_namespace()})
         self._segments: list[Segment] = []
         self._open_segment(bound)
         first = self._segments[0]

@@ -19,7 +19,7 @@ from provml_hpc import records
 from provml_hpc.capture import ending, flush_point, places, signals
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
-from provml_hpc.journal import Journal, SideJournal
+from provml_hpc.journal import Journal, SideJournal, file_name, safe_folder
 from provml_hpc.records import Source
 
 if TYPE_CHECKING:
@@ -315,7 +315,25 @@ class Session:
         self.side.close(remove=False)
         if self.storage is not None:
             self.storage.let_go()
+        self._carry_home()
         _sessions.discard(self)
+
+    def _carry_home(self) -> None:
+        """Bring what is left in a journal beside the output, since a cluster wipes its nodes when the job ends."""
+        hidden = self.output.with_name(f".{self.output.name}.provml")
+        if self.folder is None or self.folder == hidden:
+            return
+        try:
+            mine = file_name(self.meta["run"], Source(self.meta["attempt"], self.rank, 0), 0).partition("-l")[0]
+            for path in sorted(self.folder.glob(f"{mine}-*.journal")):
+                from provml_hpc.storage.rescue import carry
+
+                carry(path, safe_folder(hidden))
+        except Exception as error:  # whatever it is, the job ends as it would have
+            log.warning(
+                "provml: rank %d left journals in %s (%s); before the job ends, run there: provml rescue %s",
+                self.rank, self.folder, error, self.output,
+            )  # fmt: skip
 
     def abandon_in_child(self) -> None:
         """After a fork, in the child: write nothing, talk to nobody, run no exit hooks."""

@@ -17,7 +17,7 @@ from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
 from provml_hpc.records import FAILED, Ended, Source, decode, walk
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
-from provml_hpc.storage.place import hidden_of, partial_of, run_of
+from provml_hpc.storage.place import RESCUED, hidden_of, partial_of, run_of
 
 
 def says_failed(output: Path, log: LogReader) -> bool:
@@ -78,7 +78,7 @@ _UNFINISHED = re.compile(r"\.[0-9a-f]{12}")
 
 def remove_unfinished(output: Path) -> None:
     """Remove the files that somebody who died had not finished, from the hidden folder that nobody else uses now."""
-    known = {output.name, partial_of(output).name, HEARTBEAT}
+    known = {output.name, partial_of(output).name, HEARTBEAT, RESCUED}
     with contextlib.suppress(OSError):
         for path in hidden_of(output).iterdir():
             # A journal without its head belongs to a process that was killed as it made it: it never held a frame.

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from provml_hpc.errors import FileBusyError, StorageError
-from provml_hpc.journal import safe_folder
+from provml_hpc.journal import pid_namespace, safe_folder
 from provml_hpc.storage.place import hidden_of, output_of, partial_of
 
 LOCK, RECOVERY, HEARTBEAT = "lock", "recovery.lock", "heartbeat"
@@ -308,7 +308,7 @@ def _self() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "boot": _boot(),
-        "namespace": _namespace(),
+        "namespace": pid_namespace(),
         "pid": pid,
         "started": _started(pid),
     }
@@ -317,13 +317,6 @@ def _self() -> dict[str, Any]:
 def _boot() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _namespace() -> str:
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -17,6 +17,9 @@ FORMAT_NAME = "provml-hpc"
 PARTIAL = ".partial"
 """What the name of an output ends with while its run goes on."""
 
+RESCUED = "rescued"
+"""What the name of a journal begins with while it is being copied into the hidden folder."""
+
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL}

@@ -72,7 +72,8 @@ def end(run: provml.Run) -> None:
 
 def main() -> None:
     told = acknowledged.Acknowledged(acknowledged.file_of(FOLDER, 1, RANK))
-    run = provml.init("exits", phase="learning", output=OUTPUT, comm=COMM, close_timeout=2 if WAY == "late" else 15)
+    run = provml.init("exits", phase="learning", output=OUTPUT, comm=COMM, close_timeout=2 if WAY == "late" else 15,
+                      journal=os.environ.get("JOURNAL", "output"))  # fmt: skip
     training = run.training()
     for step in range(STEPS):
         training.log(step, loss=float(10**9 + RANK * 10**6 + step))

@@ -164,7 +164,7 @@ def node(places: Sequence[tuple[str, Path]], answers: Sequence[Answer], ranks: i
         findings.append(Finding(JOURNALS, "node journals", MISSING, f"none of these{said}", "", remedy, details))
     else:
         text = f'journal="node" would take {taken[1]}{said}'
-        meaning = "a cluster may wipe it when the job ends, while the default beside the output stays"
+        meaning = "a cluster may wipe it when the job ends: a failed job needs provml rescue on its nodes before that"
         findings.append(Finding(JOURNALS, "node journals", OK, text, meaning, "", details))
     return findings
 

@@ -1,0 +1,230 @@
+"""Carries the journals of a node to the hidden folder beside the output, before the cluster wipes the node.
+
+A journal of ``journal="node"`` outlives its process and not its job: the scheduler clears what lies on the node. So a
+rank that ends without a closed file carries its own (:func:`carry`), and after a failed step one task a node carries
+those that nobody could (:func:`rescue`). A recovery finds them beside the output like all others.
+
+Only what was published of a journal is copied. The copy is synced, read back and compared before it gets its name and
+before the journal goes, so whoever is killed in between leaves the journal where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError, StorageError
+from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder, pid_namespace, safe_folder
+from provml_hpc.storage.owner import liveness
+from provml_hpc.storage.place import RESCUED, hidden_of, output_of, partial_of, publish
+
+WAIT_S = 10.0
+"""Seconds that a rescue waits for processes that are still ending."""
+
+
+@dataclass
+class Rescue:
+    """What a rescue found on its node, and did."""
+
+    output: Path
+    journals: int = 0
+    """Journal files that are safe beside the output now."""
+    records: int = 0
+    """Records that they hold."""
+    left: list[str] = field(default_factory=list)
+    """What was left where it is, each with its reason."""
+
+
+def rescue(
+    path: str | os.PathLike[str],
+    *,
+    folders: Iterable[str | os.PathLike[str]] = (),
+    keep: bool = False,
+    wait: float = WAIT_S,
+) -> Rescue:
+    """Carry all journals of an output's run that lie on this node to the hidden folder beside it.
+
+    May be repeated, and run on all nodes at once.
+
+    Parameters
+    ----------
+    path
+        ``NAME.h5`` or ``NAME.h5.partial``.
+    folders
+        Further folders of this node to look into, for example another job's ``$TMPDIR``.
+    keep
+        Leave the journals on the node as well.
+    wait
+        Seconds to wait for processes that are still ending.
+
+    Raises
+    ------
+    FileBusyError
+        The job is alive.
+    StorageError
+        The hidden folder cannot be made or belongs to somebody else.
+    """
+    output = output_of(path)
+    until = time.monotonic() + wait
+    while (life := liveness(output)).state == "alive":
+        if time.monotonic() > until:
+            raise FileBusyError(f"{output} belongs to a job that lives ({life.reason}): wait until its step has ended")
+        time.sleep(0.1)
+    done = Rescue(output)
+    left = list(_journals(output, list(map(Path, folders))))
+    while left:
+        busy = [journal for journal in left if process_of(journal)]
+        for journal in (one for one in left if one not in busy):
+            _rescue(done, journal, keep=keep)
+        left = busy
+        if left and time.monotonic() > until:
+            done.left += [f"{one}: process {process_of(one)} is alive and writes it; end it first" for one in left]
+            break
+        time.sleep(0.1 if left else 0)
+    return done
+
+
+def _rescue(done: Rescue, journal: Path, *, keep: bool) -> None:
+    """Carry one journal, or say why not."""
+    try:
+        found = carry(journal, safe_folder(hidden_of(done.output)), keep=keep)
+    except (OSError, MemoryError, ProvMLError) as error:
+        done.left.append(str(error) if str(journal) in str(error) else f"{journal}: {error}")
+        return
+    done.journals += found > 0
+    done.records += found
+
+
+def carry(journal: Path, hidden: Path, *, keep: bool = False) -> int:
+    """Copy one journal into the hidden folder, then remove it; return how many records it holds.
+
+    Parameters
+    ----------
+    journal
+        The file of a segment that nobody writes any more.
+    hidden
+        The hidden folder beside the output.
+    keep
+        Leave the journal where it is.
+
+    Raises
+    ------
+    FormatError
+        It is no journal.
+    StorageError
+        The copy could not be written; the journal stays where it is.
+    """
+    segment = DeadSegment(journal)
+    _, first, last, _ = segment.frames()
+    if first:
+        _copy(segment, hidden)
+    if not keep:
+        journal.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            journal.parent.rmdir()  # unless there are others in it
+    return last - first + 1 if first else 0
+
+
+def _copy(segment: DeadSegment, hidden: Path) -> None:
+    temporary = hidden / f"{RESCUED}.{secrets.token_hex(6)}"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(segment.data)
+            file.flush()
+            os.fsync(descriptor)
+        if DeadSegment(temporary).data != segment.data:
+            raise OSError(None, "it reads back differently")
+        _name(temporary, hidden / segment.path.name, segment)
+    except OSError as error:
+        why = error.strerror or error
+        raise StorageError(
+            f"{segment.path} could not be copied to {hidden} ({why}): make room there, then try again"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _name(temporary: Path, final: Path, segment: DeadSegment) -> None:
+    """Give a copy its name. An earlier copy of less gives way, and one that differs stays beside it."""
+    try:
+        publish(temporary, final)
+    except OutputExistsError:
+        frames, there = segment.data[FIRST:], DeadSegment(final).data[FIRST:]
+        if frames.startswith(there):
+            temporary.replace(final)
+        elif not there.startswith(frames):
+            publish(temporary, final.with_name(f"{final.stem}.{secrets.token_hex(3)}{final.suffix}"))
+
+
+def process_of(journal: Path) -> int:
+    """Return the process of this node that has a journal mapped and writes it; 0 if it is gone.
+
+    A journal of another process namespace is nobody's: of those only the lock of the output tells.
+    """
+    try:
+        told: dict[str, Any] = DeadSegment(journal).description
+        pid, inode = int(told.get("pid", 0)), journal.lstat().st_ino
+        if pid <= 0 or told.get("pid_namespace") != pid_namespace():
+            return 0
+        for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
+            fields = line.split(maxsplit=5)
+            # Not the device: it is another one there on file systems in layers.
+            if len(fields) == 6 and fields[4] == str(inode) and Path(fields[5]).name == journal.name:
+                return pid
+    except (OSError, ValueError, TypeError, ProvMLError):
+        pass  # It is gone, or no journal, which its rescue will tell.
+    return 0
+
+
+def _journals(output: Path, further: list[Path]) -> Iterator[Path]:
+    """Yield the journals on this node that are of an output's run, each once."""
+    run, chosen = _run_of(output)
+    if run:
+        folders = [*node_folders(run), *(base / own_folder(run) for base in chosen)]
+    else:  # nothing tells the run, so the journals have to: each knows its output
+        folders = [one for base in node_folders("") for one in sorted(base.parent.glob(f"{own_folder('')}*"))]
+    seen = {_identity(hidden_of(output))}
+    for folder in (*folders, *further, *(one / own_folder(run) for one in further if run)):
+        identity = _identity(folder)
+        if identity is None or identity in seen:
+            continue
+        seen.add(identity)
+        for path in sorted(folder.glob("*.journal")):
+            try:
+                told = DeadSegment(path).description
+            except (OSError, MemoryError, ProvMLError):
+                continue  # also what another task of this node has carried away just now
+            if told.get("run") == run if run else told.get("output") == str(output):
+                yield path
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from others, nothing if it is none of this user's own."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return None
+    if folder.is_symlink() or not folder.is_dir() or status.st_uid != os.geteuid():
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _run_of(output: Path) -> tuple[str, list[Path]]:
+    """Return the run of an output and the folder that its user chose for journals, as far as its files tell."""
+    from provml_hpc.storage.log_reader import LogReader
+    from provml_hpc.storage.tables import read_attributes
+
+    with contextlib.suppress(OSError, ProvMLError):
+        if not partial_of(output).exists():
+            return str(read_attributes(output)["run"]), []
+        with LogReader(partial_of(output)) as log:
+            chosen = str(log.meta.get("journal_folder") or "")
+            return str(log.meta["run"]), [Path(chosen)] if chosen else []
+    return "", []

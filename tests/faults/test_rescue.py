@@ -1,0 +1,50 @@
+"""Journals on a node that is wiped when the job ends: who can carries its own, a rescue carries those of the others."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from provml_hpc.storage.rescue import rescue
+from tests.faults import guarantee
+from tests.mpi import launch
+
+RANKS = 3
+RUN_MODULE = ("-m", "mpi4py")
+
+
+@pytest.mark.parametrize(
+    ("way", "python", "left", "status"),
+    [
+        ("exception-all", (), 0, "failed"),
+        ("exit-all", RUN_MODULE, 0, "failed"),
+        # The launcher kills the others, who cannot carry anything.
+        ("exception", RUN_MODULE, 2, "failed"),
+        ("computing:SIGKILL", (), 3, "recovered"),
+    ],
+)
+def test_the_node_is_wiped_and_nothing_is_lost(
+    way: str,
+    python: tuple[str, ...],
+    left: int,
+    status: str,
+    mpi_run: Callable[..., launch.Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    output, told, node = tmp_path / "job.h5", tmp_path / "told", tmp_path / "node"
+    told.mkdir()
+    node.mkdir()
+    monkeypatch.setenv("TMPDIR", str(node))
+    done = mpi_run("exits.py", RANKS, [way, output, told], python=python, env={"JOURNAL": "node"})
+    assert done.returncode != 0
+    guarantee.wait_until_free(output)
+    assert len({path.name.split("-")[2] for path in node.glob("provml-*/*.journal")}) <= left
+    if left:
+        assert rescue(output).left == []
+    assert not list(node.glob("provml-*"))
+    shutil.rmtree(node)
+    assert guarantee.recover_and_check(output, told, RANKS).status == status
