@@ -22,7 +22,7 @@ from typing import Any
 from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError, StorageError
 from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder, pid_namespace, safe_folder
 from provml_hpc.storage.owner import liveness
-from provml_hpc.storage.place import RESCUED, hidden_of, output_of, partial_of, publish
+from provml_hpc.storage.place import RESCUED, hidden_of, output_of, partial_of, publish, run_of
 
 WAIT_S = 10.0
 """Seconds that a rescue waits for processes that are still ending."""
@@ -223,8 +223,8 @@ def _run_of(output: Path) -> tuple[str, list[Path]]:
 
     with contextlib.suppress(OSError, ProvMLError):
         if not partial_of(output).exists():
-            return str(read_attributes(output)["run"]), []
+            return run_of(read_attributes(output), output), []
         with LogReader(partial_of(output)) as log:
             chosen = str(log.meta.get("journal_folder") or "")
-            return str(log.meta["run"]), [Path(chosen)] if chosen else []
+            return run_of(log.meta, output), [Path(chosen)] if chosen else []
     return "", []

@@ -289,7 +289,7 @@ def test_who_is_killed_while_a_journal_is_made_leaves_one_that_is_known(
     monkeypatch.setattr(os, "posix_fallocate", look)
     with pytest.raises(ValueError, match="mmap"):  # this disk reserved nothing
         make(tmp_path)
-    assert [(one.source, one.description, one.frames()[1:]) for one in seen] == [(SOURCE, {"run": RUN}, (0, 0, 0))]
+    assert [(one.source, one.description["run"], one.frames()[1:]) for one in seen] == [(SOURCE, RUN, (0, 0, 0))]
     assert list(tmp_path.iterdir()) == [], "and who fails leaves none"
 
 
@@ -433,9 +433,11 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, bound: int) -> No
             assert frame.record == Fact("run", "n" * (frame.sequence % 97), "text", str(frame.sequence))
 
 
-def test_the_description_is_json_of_what_was_given(tmp_path: Path) -> None:
+def test_the_description_is_json_of_what_was_given_and_who_writes(tmp_path: Path) -> None:
     make(tmp_path, name="facies ünet", attempt=2).close(remove=False)
     (path,) = tmp_path.glob("*.journal")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         (length,) = struct.unpack_from("<I", data, 56)
-        assert json.loads(data[64 : 64 + length]) == {"run": RUN, "name": "facies ünet", "attempt": 2}
+        told = json.loads(data[64 : 64 + length])
+    writer = {"pid": os.getpid(), "pid_namespace": str(Path("/proc/self/ns/pid").readlink())}
+    assert told == {"run": RUN, "name": "facies ünet", "attempt": 2, **writer}

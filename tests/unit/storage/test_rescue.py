@@ -198,7 +198,7 @@ def test_a_job_that_lives_is_left_alone(tmp_path: Path, node: Path) -> None:
     with job(output, WAITS) as process:
         assert process.stdout is not None
         run = process.stdout.readline().strip()
-        (path,) = (node / own_folder(run)).glob("*.journal")
+        (path,) = (node / own_folder(run)).glob("*-l0-*.journal")
         assert process_of(path) == process.pid
         with pytest.raises(FileBusyError, match="lives"):
             rescue(output, wait=0)
