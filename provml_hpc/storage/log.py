@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import h5py
 import numpy as np
@@ -48,21 +48,10 @@ _COPY = 8 * 1024 * 1024
 _T = TypeVar("_T")
 
 
-class Piece(NamedTuple):
-    """Where in a block the frames of one source lie."""
-
-    source: Source
-    """Attempt, rank and lane of the rank that wrote them."""
-    first_seq: int
-    """Sequence number of the first frame of the batch that this is a piece of, or the whole."""
-    last_seq: int
-    """Sequence number of its last frame."""
-    start: int
-    """Where the piece begins, in bytes from the start of the block."""
-    stop: int
-    """Where it ends."""
-    crc32: int | None = None
-    """Its checksum, where it is known already."""
+Piece = tuple[Source, int, int, int, int, "int | None"]
+"""Where in a block frames of one source lie: the source, the sequence numbers of the first and last frame of the batch
+that this is a piece of, or the whole; where it begins and where it ends, in bytes from the start of the block; its
+checksum, where that is known already."""
 
 
 class LogWriter:
@@ -227,7 +216,7 @@ class LogWriter:
             It could not be written; the log is broken now.
         """
         size = len(data) if isinstance(data, (bytes, bytearray)) else data.nbytes
-        self.append_block(data, [Piece(source, first_seq, last_seq, 0, size, crc32)])
+        self.append_block(data, [(source, first_seq, last_seq, 0, size, crc32)])
 
     def append_block(self, data: bytes | bytearray | memoryview, pieces: Sequence[Piece]) -> None:
         """Append a block of bytes in one go, and say which of them are whose; they count from the next commit on.
@@ -237,8 +226,7 @@ class LogWriter:
         data
             The block. What lies between the pieces is written with them, and read by nobody.
         pieces
-            Where the frames lie. Where a batch comes in several pieces, in one block or in several, each has the
-            sequence numbers of the whole batch.
+            Where the frames lie. Where a batch comes in several pieces, each has the sequence numbers of the whole.
 
         Raises
         ------
@@ -249,7 +237,7 @@ class LogWriter:
         """
         self._check()
         view = memoryview(data).cast("B")
-        whole = [piece for piece in pieces if piece.stop > piece.start]
+        whole = [piece for piece in pieces if piece[4] > piece[3]]
         if not whole:
             return
         base, number = self._end, self._number + 1

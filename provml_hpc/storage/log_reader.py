@@ -238,7 +238,7 @@ class LogReader:
             return block
         self._bad[index] = (
             f"records {extent['first_seq']} to {extent['last_seq']} of attempt {extent['attempt']}, "
-            f"rank {extent['rank']}, lane {extent['lane']} are not in the log as they were written: {fault}"
+            f"rank {extent['rank']}, lane {extent['lane']} are not as they were written: {fault}"
         )
         return None
 

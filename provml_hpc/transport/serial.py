@@ -84,7 +84,7 @@ class Serial:
             raise
         if sink is not None:
             for piece in pieces(flat, self._round_bytes):
-                sink(0, piece)
+                sink(piece, ((0, 0, piece.nbytes),))
 
     def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
         """Return the payload alone, as in `Transport.exchange`."""

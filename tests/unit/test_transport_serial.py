@@ -40,7 +40,7 @@ def test_contract_holds_without_mpi(check: object) -> None:
 def test_an_interrupt_in_the_sink_is_not_swallowed() -> None:
     transport = Serial()
 
-    def sink(rank: int, piece: memoryview) -> None:
+    def sink(piece: memoryview, spans: object) -> None:
         raise KeyboardInterrupt
 
     agreement = transport.flush_point(Report(size=1))
