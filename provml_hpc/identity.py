@@ -16,6 +16,7 @@ NAMESPACE = UUID("5d8f3d5e-6a0b-5c86-9d65-6f5f6a1c6a11")
 
 _CONTENT = uuid5(NAMESPACE, "content").bytes
 _NAMED = uuid5(NAMESPACE, "named").bytes
+_LAUNCHED = uuid5(NAMESPACE, "launched").bytes
 _GRAPH = uuid5(NAMESPACE, "graph").bytes
 
 
@@ -46,6 +47,11 @@ def named(authority: str, kind: str, name: str, scope: str = "") -> str:
 def local(run: str, *place: object) -> str:
     """Return the uuid of a record that is known by its run and its place in it."""
     return _uuid5(_bytes(run), json.dumps(place))
+
+
+def launched(*launch: str) -> str:
+    """Return the uuid of a run whose ranks do not speak to each other, from what tells its launch from all others."""
+    return _uuid5(_LAUNCHED, json.dumps(launch))
 
 
 def series(run: str, activity: str, measure: str) -> str:

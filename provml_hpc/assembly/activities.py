@@ -244,7 +244,8 @@ class Activities:
         spans = {}
         for attempt, members in by_attempt.items():
             times, outcome = _sum_up(part for _, part in members)
-            if len(members) < self._sizes[attempt] and outcome != records.FAILED:  # nobody heard of the others' end
+            expected = 1 if run.apart else self._sizes[attempt]
+            if len(members) < expected and outcome != records.FAILED:  # nobody heard of the others' end
                 times.pop("end_ns", None)
                 outcome = records.OPEN
             spans[attempt] = times, outcome

@@ -94,6 +94,8 @@ class RunInfo:
     writer: str = ""
     """Which release wrote it."""
     file: str = ""
+    apart: bool = False
+    """Whether this is one rank of a run whose other ranks have files of their own."""
     details: dict[str, Any] = field(default_factory=dict)
     """Counts of what was dropped, the capture's own cost, the failure if there was one, ranks that disagreed."""
 

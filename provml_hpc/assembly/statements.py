@@ -43,6 +43,9 @@ class Statements:
         self._times_said: dict[tuple[Any, ...], int] = defaultdict(int)
         self._read_in: dict[str, dict[str, None]] = defaultdict(dict)
         self._tasks: dict[str, dict[str, None]] = defaultdict(dict)
+        self._first_on: dict[tuple[int, str], int] = {}
+        """The lowest rank on each node of an attempt, which has what was found out about the node."""
+        self._node_of: dict[tuple[int, int], str] = {}
         for stream in streams:
             if stream.source.lane == records.RUN_LANE:
                 self._rank(stream)
@@ -63,6 +66,9 @@ class Statements:
     def _rank(self, stream: Stream) -> None:
         attempt, rank, _ = stream.source
         job = self._job(attempt)
+        self._node_of[attempt, rank] = stream.start.host
+        lowest = self._first_on.setdefault((attempt, stream.start.host), rank)
+        self._first_on[attempt, stream.start.host] = min(lowest, rank)
         uuid = self.build.node(
             "Rank",
             rank_uuid(self.run, attempt, rank),
@@ -273,18 +279,22 @@ class Statements:
         if record.scope == "package":
             self.packages[source.attempt].setdefault(record.name, record.text)
             return
+        rank = source.rank
         if record.scope == "run":
             about = self.run.uuid
             self.facts[source.attempt].setdefault(record.name, record.text)
             if record.name == "scheduler.job_id":
                 self.build.row(self._job(source.attempt))["identifier"] = record.text
         else:
-            about = rank_uuid(self.run, source.attempt, source.rank)
+            if record.scope == "node":  # ranks that do not speak to each other all tell of it
+                node = self._node_of.get((source.attempt, source.rank), "")
+                rank = self._first_on.get((source.attempt, node), rank)
+            about = rank_uuid(self.run, source.attempt, rank)
         uuid = identity.local(self.run.uuid, "value", about, "AttributeValue", record.name, record.type, record.text)
         self.build.node(
             "AttributeValue",
             uuid,
-            source.rank,
+            rank,
             label=record.name,
             value=record.text,
             value_type=record.type,

@@ -51,7 +51,7 @@ def leave(session: Session, reason: str, error: str) -> None:
     """
     session.write_dropped()
     _write_end(session, reason, error)
-    if session.transport.size == 1:
+    if session.transport.alone:
         _together(session, session.close_timeout)
         return
     session.digester.close(0)

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from provml_hpc import records
 from provml_hpc._version import __version__
-from provml_hpc.capture import facts, guard, places, signals
+from provml_hpc.capture import apart, facts, guard, places, signals
 from provml_hpc.capture.activity import Activity
 from provml_hpc.capture.entity import Entity, Named
 from provml_hpc.capture.inert import InertSession
@@ -158,7 +158,8 @@ def init(
         The study that the experiment belongs to.
     comm
         An mpi4py communicator, which is duplicated. Without one: all processes of the job if an MPI launcher started
-        this one, otherwise this process alone.
+        this one, otherwise this process alone. Where a launcher without MPI started several, such as torchrun, each
+        writes a file of its own, ``NAME-rank0.h5`` and so on (see :attr:`Run.output`), and ``provml merge`` makes one.
     if_exists
         What to do if the output is there already: ``"error"``, ``"new"`` (take the next free ``NAME-1.h5``, see
         :attr:`Run.output`) or ``"resume"`` (go on as the next attempt of the run that a dead job left unfinished).
@@ -206,9 +207,14 @@ def init(
     transport = choose(comm, writer=writer)
     storage: Output | None = None
     offer: dict[str, Any] = {}
+    trouble = ""
+    if transport.alone and transport.size > 1:
+        mine = apart.begin(path, transport.rank, transport.size, name, phase, if_exists)
+        path, trouble = mine.output, mine.trouble
+        meta |= {"run": mine.run, "attempt": mine.attempt, "apart": True}
     if transport.rank == transport.writer:
         meta |= {
-            "run": str(uuid4()),
+            "run": meta.get("run", str(uuid4())),
             "authority": site_authority().name,
             "started_ns": time_ns(),
             "writer": f"provml-hpc {__version__}",
@@ -239,6 +245,8 @@ def init(
         raise
     run = Run(session, cls, name)
     try:
+        if trouble:
+            session.trouble(trouble)
         if offer.get("trouble"):
             session.trouble(
                 f"{offer['trouble']} in {session.folder}; later, run: "

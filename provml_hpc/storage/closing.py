@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
 from provml_hpc.errors import ProvMLError, StorageError
+from provml_hpc.storage.columns import CHUNK
 from provml_hpc.storage.kept import keep_records
 from provml_hpc.storage.place import partial_of, publish, run_of, scratch_of
 from provml_hpc.storage.tables import read_attributes, write_file
@@ -27,6 +29,7 @@ def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
         started_ns=int(meta.get("started_ns", 0)),
         writer=str(meta.get("writer", "")),
         file=file.name,
+        apart=bool(meta.get("apart", False)),
     )
 
 
@@ -37,7 +40,7 @@ def ended_as(graph: Graph) -> str:
         return FAILED
     attempts = graph.nodes["Attempt"].rows() if "Attempt" in graph.nodes else ()
     outcomes = {row["outcome"] for row in attempts if row["attempt"] == last}
-    expected = max(graph.run.details.get("sizes", [1]), default=1)
+    expected = 1 if graph.run.apart else max(graph.run.details.get("sizes", [1]), default=1)
     if outcomes == {"completed"} and len(graph.run.details.get("ranks", ())) >= expected:
         return FINISHED
     return INCOMPLETE
@@ -60,7 +63,9 @@ def close(
     commits: Any,
     *,
     recovered: bool = False,
+    replace: bool = True,
     limit: float = float("inf"),
+    progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Graph:
     """Write the closed file of a run and give it its name.
 
@@ -76,21 +81,32 @@ def close(
         The commits of the log, for their table.
     recovered
         Whether a recovery does this: what would be incomplete is then recovered.
+    replace
+        Whether a file of earlier attempts of the same run is replaced.
     limit
         Seconds after which to give up and leave it to a recovery.
+    progress
+        Called with how much of how much is written, now and then.
 
     Raises
     ------
+    OutputExistsError
+        The name is taken.
     StorageError
         The file could not be written, or not in time; what it was to be made from is untouched.
     """
     until = monotonic() + limit
 
+    done = 0
+
     def check() -> None:
+        nonlocal done
+        progress(done := done + 1, steps)
         if monotonic() > until:
             raise StorageError(f"{output} could not be closed within {limit:.0f} s: recover it after the job")
 
     graph = assemble(frames, run_info(meta, output))
+    steps = len(graph.nodes) + len(graph.relations) + sum(-(-table.count // CHUNK) for table in graph.samples)
     if len(commits):
         graph.run.committed_ns = int(commits["time_ns"][-1])
     status = ended_as(graph)
@@ -98,7 +114,7 @@ def close(
     temporary = scratch_of(output)
     try:
         write_file(temporary, graph, commits, check=check, more=lambda file: keep_records(file, frames))
-        if closed_run(output) == graph.run.uuid:
+        if replace and closed_run(output) == graph.run.uuid:
             temporary.replace(output)  # the file of its own earlier attempts, which this one holds too
         else:
             publish(temporary, output)

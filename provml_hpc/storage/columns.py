@@ -87,6 +87,7 @@ def _write_text(group: Any, name: str, column: list[str]) -> Any:
     while rows > 1 and rows * kind.get_size() > _TEXT_CHUNK:  # halves, so that stretches of whole chunks stay such
         rows //= 2
     how = h5p.create(h5p.DATASET_CREATE)
+    how.set_obj_track_times(False)  # as h5py does: the same run gives the same bytes
     how.set_fill_time(h5d.FILL_TIME_NEVER)
     if size >= 8 * _SMALL:
         how.set_chunk((min(len(data), rows),))

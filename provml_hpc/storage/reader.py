@@ -72,7 +72,7 @@ class Reader:
         partial = partial_of(output)
         # In this order, since a run that ends makes the one before it removes the other.
         if partial.exists() and (
-            self._asked.name.endswith(PARTIAL) or not output.exists() or _is_ahead(partial, output)
+            self._asked.name.endswith(PARTIAL) or not output.exists() or is_ahead(partial, output)
         ):
             with contextlib.suppress(FileMissingError):
                 self._log, self.path = LogReader(partial), partial
@@ -371,7 +371,7 @@ def _in_order(found: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype
     return found[np.lexsort((found["time_ns"], found["attempt"], found["rank"]))]
 
 
-def _is_ahead(partial: Path, output: Path) -> bool:
+def is_ahead(partial: Path, output: Path) -> bool:
     """Tell whether a log that lies beside a closed file of the same run has more: the run was resumed."""
     try:
         with LogReader(partial) as log, TablesFile(output) as closed:

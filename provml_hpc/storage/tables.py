@@ -92,6 +92,8 @@ def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], che
     careful.put_text(file, "format_version", FORMAT_VERSION)
     for name in _TEXTS:
         careful.put_text(file, name, run.uuid if name == "run" else str(getattr(run, name)))
+    if run.apart:
+        file.attrs["apart"] = True
     file.attrs["started_ns"] = np.int64(run.started_ns)
     file.attrs["committed_ns"] = np.int64(run.committed_ns)
     careful.put_text(file, "details", json.dumps(run.details, ensure_ascii=False, default=str))
@@ -213,6 +215,7 @@ class TablesFile:
             started_ns=int(told.get("started_ns", ABSENT)),
             committed_ns=int(told.get("committed_ns", ABSENT)),
             file=self.path.name,
+            apart=bool(told.get("apart", False)),
             details=dict(told["details"]),
         )
 

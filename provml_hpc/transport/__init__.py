@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from typing import Any
 
-from provml_hpc.errors import CaptureWarning, StateError, UsageError
+from provml_hpc.environment.launcher import Launch, detect
+from provml_hpc.errors import StateError, UsageError
 from provml_hpc.transport.base import ROUND_BYTES, Agreement, Notice, Report, Sink, Transport, Trouble
-from provml_hpc.transport.launcher import Launch, detect
 from provml_hpc.transport.serial import Serial
+from provml_hpc.transport.world import find
 
 __all__ = ["Agreement", "Notice", "Report", "Serial", "Sink", "Transport", "Trouble", "choose"]
 
@@ -24,9 +24,10 @@ def choose(comm: Any = None, *, writer: int = 0, round_bytes: int = ROUND_BYTES)
     ----------
     comm
         An mpi4py communicator, which is duplicated. Without one: all processes of the job, if an MPI launcher started
-        this one (or MPI runs already); otherwise this process alone.
+        this one (or MPI runs already); otherwise this process alone, which knows its rank where another launcher, such
+        as torchrun, started several.
     writer
-        Rank that the bytes go to.
+        Rank that the bytes go to. Processes that do not find each other are each their own.
     round_bytes
         Cap, in bytes over all ranks, of one round of a gather.
 
@@ -40,14 +41,17 @@ def choose(comm: Any = None, *, writer: int = 0, round_bytes: int = ROUND_BYTES)
     Warns
     -----
     CaptureWarning
-        Where an MPI launcher started several processes that do not find each other, so that each records a run of its
-        own.
+        Where an MPI launcher started several processes that do not find each other.
     """
-    found = _world() if comm is None else _checked(comm)
-    if found is None or found.Get_size() == 1:
-        if writer != 0:
-            raise UsageError(f"writer={writer} is no rank of a run of one process: give 0")
-        return Serial(round_bytes=round_bytes)
+    launch = detect() if comm is None else Launch()
+    found = find(launch) if comm is None else _checked(comm)
+    size = 1 if found is None else int(found.Get_size())
+    if size == 1:
+        apart = launch.several and launch.size is not None
+        rank, size = (launch.rank, launch.size or 1) if apart else (0, 1)
+        if not 0 <= writer < size:
+            raise UsageError(f"writer={writer} is no rank of a run of {size} process{'es' * apart}: give 0")
+        return Serial(round_bytes=round_bytes, rank=rank, size=size)
     from provml_hpc.transport.mpi import Parallel
 
     return Parallel(found, writer=writer, round_bytes=round_bytes)
@@ -69,48 +73,3 @@ def _checked(comm: Any) -> Any:
             "comm is an intercommunicator, which joins two groups: give the communicator of one, or Merge() it"
         )
     return comm
-
-
-def _world() -> Any:
-    """Return the communicator of all processes of the job, or nothing for this process alone."""
-    launch = detect()
-    mpi: Any = sys.modules.get("mpi4py.MPI")
-    several = launch is not None and launch.size != 1
-    if mpi is None:
-        if launch is None or not several:
-            return None
-        try:
-            with warnings.catch_warnings():
-                # Said below in full, and an import must not fail where a user makes errors of warnings.
-                warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
-                from mpi4py import MPI as mpi  # noqa: N811 - the name that `sys.modules` gave it above
-        except Exception as error:  # RuntimeError where mpi4py finds no MPI library
-            _warn(launch, f"mpi4py cannot be used ({error})", "install mpi4py for the MPI of that launcher")
-            return None
-    if mpi.Is_finalized():
-        if several:
-            raise StateError("MPI was already finalised: start the run before MPI.Finalize()")
-        return None
-    if not mpi.Is_initialized():
-        if launch is not None and several:
-            _warn(launch, "MPI is not initialised", "call MPI.Init() before the run starts, or give comm")
-        return None
-    world = mpi.COMM_WORLD
-    if launch is not None and launch.size is not None and launch.size > 1 and world.Get_size() == 1:
-        library = mpi.Get_library_version().partition("\n")[0].strip("\0 ")
-        _warn(
-            launch,
-            f"the MPI that mpi4py uses ({library}) knows of one process alone, so it is not the launcher's",
-            "start the job with the mpiexec of that MPI, or install mpi4py for the launcher's",
-        )
-    return world
-
-
-def _warn(launch: Launch, fact: str, remedy: str) -> None:
-    started = "several processes" if launch.size is None else f"{launch.size} processes"
-    warnings.warn(
-        f"this job was started as {started} by {launch.name}, but {fact}; "
-        f"each process records a run of its own: {remedy}",
-        CaptureWarning,
-        stacklevel=4,
-    )

@@ -8,9 +8,8 @@ from typing import Protocol, runtime_checkable
 
 from provml_hpc.errors import TransportError, UsageError
 
-Sink = Callable[[memoryview, Sequence[tuple[int, int, int]]], None]
-"""Takes ``(data, spans)`` on the writer rank: bytes of one rank or several, and whose they are, ``(rank, start, stop)``
-for one rank after the other without gaps. The view is valid during the call only: its memory is used again."""
+Sink = Callable[[int, memoryview], None]
+"""Takes ``(rank, data)`` on the writer rank. The view is valid during the call only: its memory is used again."""
 
 ROUND_BYTES = 64 << 20
 """Default cap, in bytes over all ranks, of what one round of a gather brings to the writer rank."""
@@ -137,6 +136,10 @@ class Transport(Protocol):
         """Rank that the bytes go to."""
 
     @property
+    def alone(self) -> bool:
+        """Whether this process talks to nobody: its steps are collective in name only."""
+
+    @property
     def failure(self) -> TransportError | None:
         """What a collective call would raise now: the transport is broken, left or closed. Nothing while it works."""
 
@@ -156,11 +159,10 @@ class Transport(Protocol):
         Parameters
         ----------
         chunks
-            The bytes of this rank, in order; together exactly as many as it reported. They must not change before the
-            next step returns, since a rank other than the writer may wait for both at once.
+            The bytes of this rank, in order; together exactly as many as it reported. They must not change meanwhile.
         sink
-            Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or span,
-            or a view larger than a round. Where all sizes are multiples of 8, so are the ends of the spans.
+            Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or one
+            larger than a round. Where all sizes are multiples of 8, so are those of the views.
         agreement
             What `flush_point` returned.
         deadline

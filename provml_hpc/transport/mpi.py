@@ -87,6 +87,11 @@ class Parallel:
         return self._writer
 
     @property
+    def alone(self) -> bool:
+        """Whether there are no other ranks."""
+        return self._size == 1
+
+    @property
     def failure(self) -> TransportError | None:
         """What a collective call would raise now, as in `Transport.failure`."""
         return self._steps.failure
@@ -142,12 +147,9 @@ class Parallel:
         until = _until(deadline)
         parts: list[list[bytes]] = [[] for _ in range(self._size)] if self._rank == self._writer else []
         (largest,), sizes = self._survey("an exchange with the writer rank", until, [len(payload)])
-
-        def sink(data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
-            for rank, start, stop in spans:
-                parts[rank].append(bytes(data[start:stop]))
-
-        self._collect(flatten([memoryview(payload)]), sink, largest, sizes, until)
+        self._collect(
+            flatten([memoryview(payload)]), lambda rank, data: parts[rank].append(bytes(data)), largest, sizes, until
+        )
         return [b"".join(part) for part in parts]
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
@@ -257,16 +259,13 @@ class Parallel:
                 else:
                     mine, target = cut(chunks, low - starts[0], low + cap - starts[0]), None
                 self._steps.post(what, partial(self._comm.Igatherv, [mine, self._byte], target, self._writer))
-                if not writing and low + cap >= rounds * cap:
-                    self._steps.defer()  # nothing is to be done here before the writer rank's answer
-                    break
                 if writing and low == 0:
-                    for piece in pieces(chunks, cap):
-                        error = self._deliver(sink, piece, [(self._rank, 0, piece.nbytes)], error)
+                    error = self._deliver(sink, [(self._rank, piece) for piece in pieces(chunks, cap)], error)
                 self._steps.finish(what, until)
-                if writing and inside[-1]:
-                    spans = [(rank, *ends) for rank, ends in enumerate(pairwise(inside)) if ends[1] > ends[0]]
-                    error = self._deliver(sink, buffer[: inside[-1]], spans, error)
+                if writing:
+                    spans = enumerate(pairwise(inside))
+                    found = [(rank, buffer[start:stop]) for rank, (start, stop) in spans if stop > start]
+                    error = self._deliver(sink, found, error)
         except TransportError as failure:
             if error is not None:
                 raise failure from error
@@ -300,13 +299,14 @@ class Parallel:
         return starts, max(1, -(-total[0] // self._round_bytes))
 
     def _deliver(
-        self, sink: Sink | None, data: memoryview, spans: Sequence[tuple[int, int, int]], error: Exception | None
+        self, sink: Sink | None, found: Sequence[tuple[int, memoryview]], error: Exception | None
     ) -> Exception | None:
         """Feed the sink unless it failed before, and return its error: raising it would leave the others waiting."""
         if sink is None or error is not None:
             return error
         try:
-            sink(data, spans)
+            for rank, data in found:
+                sink(rank, data)
         except Exception as failed:
             return failed
         except BaseException as interrupt:

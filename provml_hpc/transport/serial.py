@@ -1,4 +1,4 @@
-"""The transport of a run of one process: the same steps, with nobody to wait for and no MPI."""
+"""The transport of a process that talks to nobody: the same steps, with nobody to wait for and no MPI."""
 
 from __future__ import annotations
 
@@ -23,26 +23,31 @@ from provml_hpc.transport.base import (
 
 
 class Serial:
-    """A `Transport` of one rank.
+    """A `Transport` of one process: the only rank of its run, or one of several that do not find each other.
+
+    Such a rank is the writer of its own file. Of the others it hears nothing: where all ranks are told of, they have
+    zero bytes.
 
     Parameters
     ----------
     round_bytes
         Largest view, in bytes, that a sink gets.
+    rank, size
+        Which of how many processes this one is.
     """
 
-    rank = 0
-    size = 1
-    writer = 0
+    alone = True
 
-    def __init__(self, *, round_bytes: int = ROUND_BYTES) -> None:
+    def __init__(self, *, round_bytes: int = ROUND_BYTES, rank: int = 0, size: int = 1) -> None:
+        self.rank = self.writer = rank
+        self.size = size
         self._round_bytes = check_round_bytes(round_bytes)
         self._failure: TransportError | None = None
         self._notices: list[Notice] = []
         self._told = 0
 
     def __repr__(self) -> str:
-        return "<Serial transport: one rank>"
+        return "<Serial transport: " + (f"rank {self.rank} of {self.size}, apart>" if self.size > 1 else "one rank>")
 
     @property
     def failure(self) -> TransportError | None:
@@ -55,7 +60,7 @@ class Serial:
         self._told = report.size
         trouble: tuple[Trouble, ...] = ()
         if report.trouble is not None:
-            trouble = (Trouble(0, clip(report.trouble, TROUBLE_BYTES).decode()),)
+            trouble = (Trouble(self.rank, clip(report.trouble, TROUBLE_BYTES).decode()),)
         return Agreement(
             largest=report.size,
             all_finishing=report.finishing,
@@ -63,7 +68,7 @@ class Serial:
             any_stop=report.stop_requested,
             has_requests=bool(report.requests),
             trouble=trouble,
-            sizes=(report.size,),
+            sizes=tuple(report.size if rank == self.rank else 0 for rank in range(self.size)),
         )
 
     def gather(
@@ -84,12 +89,11 @@ class Serial:
             raise
         if sink is not None:
             for piece in pieces(flat, self._round_bytes):
-                sink(piece, ((0, 0, piece.nbytes),))
+                sink(self.rank, piece)
 
     def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
-        """Return the payload alone, as in `Transport.exchange`."""
-        self._check()
-        return [bytes(payload)]
+        """Return the payload, as in `Transport.exchange`."""
+        return self.allgather(payload)
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.settle`."""
@@ -99,20 +103,20 @@ class Serial:
     def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.broadcast`."""
         self._check()
-        if root != 0:
-            raise UsageError(f"there is no rank {root} to broadcast from: this run has rank 0 alone")
+        if root != self.rank:
+            raise UsageError(f"nothing comes from rank {root}: rank {self.rank} talks to nobody")
         return bytes(payload)
 
     def allgather(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
-        """Return the payload alone, as in `Transport.allgather`."""
+        """Return the payload, as in `Transport.allgather`."""
         self._check()
-        return [bytes(payload)]
+        return [bytes(payload) if rank == self.rank else b"" for rank in range(self.size)]
 
     def leave(self, reason: str) -> None:
         """Enter no step any more, as in `Transport.leave`."""
         if self._failure is None:
             self._failure = TransportError(f"this rank left the run early ({reason}): start no further flush point")
-            self._notices.append(Notice(0, reason, time.time_ns()))
+            self._notices.append(Notice(self.rank, reason, time.time_ns()))
 
     def notices(self) -> list[Notice]:
         """Return the notice of this rank, if it left."""

@@ -7,7 +7,6 @@ import errno
 import io
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -17,12 +16,13 @@ from typing import Any
 
 import pytest
 
+from provml_hpc.environment import launcher
 from provml_hpc.environment.authority import Authority
 from provml_hpc.environment.facts import Fact
+from provml_hpc.environment.launcher import Launch
 from provml_tools import cli
-from provml_tools.doctor import BROKEN, MISSING, NOTE, OK, STATES, Finding, children, findings, launch, machine, mpi
+from provml_tools.doctor import BROKEN, MISSING, NOTE, OK, STATES, Finding, children, findings, is_silent, machine, mpi
 from provml_tools.doctor.children import Answer
-from provml_tools.doctor.launch import Launch
 
 LONG = 120.0
 """Seconds that no child needs."""
@@ -32,7 +32,7 @@ LONG = 120.0
 def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what a launcher or a scheduler around pytest left."""
     for name in list(os.environ):
-        if name.startswith(("SLURM_", "PBS_", "LSB_", "FLUX_", "TORCHELASTIC")) or name not in launch.alone():
+        if name.startswith(("SLURM_", "PBS_", "LSB_", "FLUX_", "TORCHELASTIC")) or name not in launcher.alone():
             monkeypatch.delenv(name)
 
 
@@ -245,7 +245,7 @@ class TestMPI:
         hide(modules, "mpi4py")
         answer = mpi.probe(LONG)
         assert named(self.findings(answer), "mpi4py").state == NOTE
-        under = named(self.findings(answer, Launch(launch.OPEN_MPI, "x", 0, 2)), "mpi4py")
+        under = named(self.findings(answer, Launch(launcher.OPEN_MPI, "x", 0, 2)), "mpi4py")
         assert (under.state, under.found) == (MISSING, "not installed")
         assert "provml-hpc[mpi]" in under.remedy
 
@@ -318,13 +318,13 @@ class TestMPI:
     @pytest.mark.parametrize(
         ("kind", "vendor", "fits"),
         [
-            (launch.OPEN_MPI, "Open MPI", True),
-            (launch.OPEN_MPI, "MPICH", False),
-            (launch.PMI, "MPICH", True),
-            (launch.PMI, "Intel MPI", True),
-            (launch.PMI, "Open MPI", False),
-            (launch.PMIX, "Open MPI", True),
-            (launch.SRUN, "MPICH", False),
+            (launcher.OPEN_MPI, "Open MPI", True),
+            (launcher.OPEN_MPI, "MPICH", False),
+            (launcher.PMI, "MPICH", True),
+            (launcher.PMI, "Intel MPI", True),
+            (launcher.PMI, "Open MPI", False),
+            (launcher.PMIX, "Open MPI", True),
+            (launcher.SRUN, "MPICH", False),
         ],
     )
     def test_a_launch_and_its_kind(self, kind: str, vendor: str, fits: bool) -> None:
@@ -335,61 +335,18 @@ class TestMPI:
 
     def test_ranks_that_are_fewer_than_were_launched(self) -> None:
         told = [{"rank": 0, "node": "n1", "processors": 2, "gpus": "0,1"}]
-        found = mpi.ranks(Answer({"ranks": {"ranks": told}}), Launch(launch.PMIX, "srun", 0, 4))
+        found = mpi.ranks(Answer({"ranks": {"ranks": told}}), Launch(launcher.PMIX, "srun", 0, 4))
         assert (found.state, found.found) == (BROKEN, "1 on 1 node (n1: 0), GPUs by rank 0:0,1")
-        assert mpi.ranks(Answer(trouble="no answer in 1 s"), Launch(launch.PMI, "x", 0, 4)).state == BROKEN
+        assert mpi.ranks(Answer(trouble="no answer in 1 s"), Launch(launcher.PMI, "x", 0, 4)).state == BROKEN
 
     def test_ranks_on_nodes(self) -> None:
         told = [{"rank": rank, "node": f"n{rank // 3}", "processors": 1, "gpus": None} for rank in range(5)]
-        found = mpi.ranks(Answer({"ranks": {"ranks": told}}), Launch(launch.PMI, "x", 0, 5))
+        found = mpi.ranks(Answer({"ranks": {"ranks": told}}), Launch(launcher.PMI, "x", 0, 5))
         assert (found.state, found.found) == (OK, "5 on 2 nodes (n0: 0-2; n1: 3-4)")
         assert found.details["nodes"] == {"n0": [0, 1, 2], "n1": [3, 4]}
 
 
 class TestLaunch:
-    def test_none(self) -> None:
-        assert launch.detect({"PATH": "/bin"}) == Launch()
-
-    @pytest.mark.parametrize(
-        ("environ", "kind", "rank", "size", "here"),
-        [
-            (
-                {"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"},
-                *(launch.OPEN_MPI, 2, 4, 2),
-            ),
-            ({"PMI_RANK": "0", "PMI_SIZE": "3", "MPI_LOCALNRANKS": "3"}, launch.PMI, 0, 3, 3),
-            ({"PMIX_RANK": "1", "PMIX_NAMESPACE": "x", "SLURM_STEP_NUM_TASKS": "8"}, launch.PMIX, 1, 8, None),
-            ({"SLURM_PROCID": "1", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}, launch.SRUN, 1, 2, None),
-            (
-                {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "x"},
-                *(launch.TORCHRUN, 1, 2, 2),
-            ),
-        ],
-    )
-    def test_by_its_variables(self, environ: dict[str, str], kind: str, rank: int, size: int, here: int | None) -> None:
-        found = launch.detect(environ)
-        assert (found.kind, found.rank, found.size, found.here) == (kind, rank, size, here)
-        assert found.variables.items() <= environ.items()
-
-    @pytest.mark.parametrize(
-        "environ",
-        [
-            {"PMI_RANK": "1"},
-            {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_FD": "999999"},
-            {"PMIX_RANK": "1"},
-            {"SLURM_PROCID": "0", "SLURM_NTASKS": "4"},
-            {"SLURM_PROCID": "0", "SLURM_STEP_ID": "4294967291", "SLURM_STEP_NUM_TASKS": "4"},
-            {"SLURM_PROCID": "0", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "1"},
-            {"RANK": "1", "WORLD_SIZE": "2"},
-            {"OMPI_COMM_WORLD_RANK": "one"},
-        ],
-    )
-    def test_variables_that_lie_about(self, environ: dict[str, str]) -> None:
-        found = launch.detect(environ)
-        assert not found.kind
-        assert list(found.leftovers) == [name for name in environ if name in ("PMI_RANK", "PMIX_RANK")]
-        assert not launch.is_silent(found)
-
     def test_leftovers_are_said(self) -> None:
         (found,) = [
             one
@@ -398,21 +355,12 @@ class TestLaunch:
         ]
         assert (found.state, found.details["leftovers"]) == (NOTE, ["PMI_RANK"])
 
-    def test_the_open_connection_to_a_launcher(self) -> None:
-        one, other = socket.socketpair()
-        with one, other:
-            environ = {"PMI_RANK": "1", "PMI_SIZE": "2", "PMI_FD": str(one.fileno())}
-            assert launch.detect(environ).kind == launch.PMI
-            assert launch.descriptors(environ) == [one.fileno()]
-        with Path(os.devnull).open() as file:
-            assert launch.descriptors({"PMI_FD": str(file.fileno())}) == []
-
     def test_somebody_at_a_keyboard_gets_a_report(self, monkeypatch: pytest.MonkeyPatch) -> None:
         leader, terminal = os.openpty()
         try:
             with os.fdopen(terminal) as keyboard:
                 monkeypatch.setattr("sys.stdin", keyboard)
-                assert not launch.is_silent(Launch(launch.OPEN_MPI, "x", 1, 2))
+                assert not is_silent(Launch(launcher.OPEN_MPI, "x", 1, 2))
         finally:
             os.close(leader)
 

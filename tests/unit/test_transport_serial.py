@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,19 +10,17 @@ from pathlib import Path
 import pytest
 
 from provml_hpc.errors import CaptureWarning, TransportError, UsageError
-from provml_hpc.transport import Report, Serial, Transport, choose
-from provml_hpc.transport.launcher import Launch, detect
+from provml_hpc.transport import Report, Serial, Transport, Trouble, choose
 from tests.mpi.contract import CHECKS
 
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"}
-OPEN_MPI = {"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3", "PMIX_RANK": "0", "PMIX_NAMESPACE": "prterun-1"}
 ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "48", "SLURM_PROCID": "0", "SLURM_STEP_ID": "0"}
 
 
 @pytest.fixture
 def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(("PMI", "OMPI_COMM", "MPI_LOCAL", "PALS_", "MV2_", "SLURM_")):
+        if name.startswith(("PMI", "OMPI_COMM", "MPI_LOCAL", "PALS_", "MV2_", "SLURM_", "TORCHELASTIC")):
             monkeypatch.delenv(name)
     monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
 
@@ -40,7 +37,7 @@ def test_contract_holds_without_mpi(check: object) -> None:
 def test_an_interrupt_in_the_sink_is_not_swallowed() -> None:
     transport = Serial()
 
-    def sink(piece: memoryview, spans: object) -> None:
+    def sink(rank: int, piece: memoryview) -> None:
         raise KeyboardInterrupt
 
     agreement = transport.flush_point(Report(size=1))
@@ -55,53 +52,30 @@ def test_nothing_told_after_a_failure_is_a_new_reason() -> None:
         transport.settle()
 
 
-@pytest.mark.parametrize(
-    ("environ", "size"),
-    [
-        (HYDRA, 4),
-        (OPEN_MPI, 3),
-        ({"PMIX_RANK": "0", "PMIX_NAMESPACE": "slurm.pmix.7.0", "SLURM_STEP_NUM_TASKS": "2"}, 2),
-        ({"PMIX_RANK": "0", "PMIX_NAMESPACE": "slurm.pmix.7.0"}, None),
-        ({"MPI_LOCALRANKID": "0"}, None),
-        ({"PALS_RANKID": "5"}, None),
-        (HYDRA | ALLOCATION, 4),
-        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, 1),
-        ({"PMI_RANK": "0", "PMI_SIZE": "lots", "MPI_LOCALRANKID": "0"}, None),
-    ],
-    ids=str,
-)
-def test_launchers_are_found(environ: dict[str, str], size: int | None) -> None:
-    launch = detect(environ)
-    assert launch is not None
-    assert launch.size == size
+def test_a_rank_apart_knows_its_place_and_hears_nothing() -> None:
+    transport = Serial(rank=2, size=4)
+    assert (transport.rank, transport.size, transport.writer, transport.alone) == (2, 4, 2, True)
+    assert transport.allgather(b"x") == transport.exchange(b"x") == [b"", b"", b"x", b""]
+    agreement = transport.flush_point(Report(size=8, trouble="ill"))
+    assert (agreement.sizes, agreement.trouble) == ((0, 0, 8, 0), (Trouble(2, "ill"),))
+    got: list[tuple[int, bytes]] = []
+    transport.gather([memoryview(b"12345678")], lambda rank, data: got.append((rank, bytes(data))), agreement)
+    assert got == [(2, b"12345678")]
+    assert transport.broadcast(b"y", 2) == b"y"
+    with pytest.raises(UsageError, match="nothing comes from rank 0"):
+        transport.broadcast(b"", 0)
+    assert transport.close()
 
 
-@pytest.mark.parametrize(
-    "environ",
-    [
-        {},
-        ALLOCATION,
-        {"PMI_RANK": "0"},
-        {"PMI_RANK": "", "PMI_SIZE": "4"},
-        {"PMI_RANK": "-1", "PMI_SIZE": "4"},
-        {"PMIX_RANK": "0"},
-        {"RANK": "0", "WORLD_SIZE": "8"},
-        HYDRA | {"PMI_FD": "999"},
-    ],
-    ids=str,
-)
-def test_leftovers_are_not_launchers(environ: dict[str, str]) -> None:
-    assert detect(environ) is None
-
-
-def test_a_connection_to_the_launcher_must_be_open(tmp_path: Path) -> None:
-    here, there = socket.socketpair()
-    with here, there:
-        assert detect(HYDRA | {"PMI_FD": str(here.fileno())}) == Launch(
-            "a PMI launcher (MPICH, Intel MPI, srun --mpi=pmi2)", 4
-        )
-    with (tmp_path / "reused").open("wb") as file:
-        assert detect(HYDRA | {"PMI_FD": str(file.fileno())}) is None
+@pytest.mark.usefixtures("no_launcher")
+def test_processes_that_no_mpi_joins_keep_their_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "2", "WORLD_SIZE": "4", "TORCHELASTIC_RUN_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
+    chosen = choose(writer=3)
+    assert isinstance(chosen, Serial)
+    assert (chosen.rank, chosen.size, chosen.writer) == (2, 4, 2)
+    with pytest.raises(UsageError, match="writer=4 is no rank of a run of 4 processes"):
+        choose(writer=4)
 
 
 @pytest.mark.usefixtures("no_launcher")

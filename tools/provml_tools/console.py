@@ -31,7 +31,23 @@ def one_line(text: str) -> str:
 @contextlib.contextmanager
 def progress(what: str, total: int) -> Iterator[Any]:
     """Show a bar on standard error while work goes on, if that is a terminal; yields what moves it by one."""
-    if total < 2 or not sys.stderr.isatty():
+    with meter() as show:
+        done = 0
+
+        def advance(*_: Any) -> None:
+            nonlocal done
+            done += 1
+            show(what, done, total)
+
+        if total > 1:
+            show(what, 0, total)
+        yield advance if total > 1 else lambda *_: None
+
+
+@contextlib.contextmanager
+def meter() -> Iterator[Any]:
+    """Show a bar on standard error, if that is a terminal; yields what sets it: what is done, how much, of how much."""
+    if not sys.stderr.isatty():
         yield lambda *_: None
         return
     try:
@@ -42,8 +58,8 @@ def progress(what: str, total: int) -> Iterator[Any]:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda *_: bar.advance(task)
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from provml_tools.commands import convert, doctor, export, import_, info, load, query, recover, rescue, validate
+from provml_tools.commands import convert, doctor, export, import_, info, load, merge, query, recover, rescue, validate
 
 
 class Command(Protocol):
@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "import": import_,
     "validate": validate,
     "recover": recover,
+    "merge": merge,
     "rescue": rescue,
     "doctor": doctor,
 }

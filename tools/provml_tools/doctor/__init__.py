@@ -6,6 +6,7 @@ Nothing that may hang, abort or crash is done in this process, and nothing that 
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any
 
 from provml_hpc._version import __version__
 from provml_hpc.environment import scheduler as jobs
+from provml_hpc.environment.launcher import Launch, detect
 from provml_tools.doctor import machine, mpi, places
 from provml_tools.doctor.children import Answer
 from provml_tools.doctor.findings import BROKEN, MISSING, NOTE, OK, STATES, Finding, as_row, counts
-from provml_tools.doctor.launch import SRUN, TORCHRUN, Launch, detect, is_silent
 
-__all__ = ["BROKEN", "MISSING", "NOTE", "OK", "STATES", "Doctor", "Finding", "Launch", "detect", "is_silent", "report"]
+__all__ = ["BROKEN", "MISSING", "NOTE", "OK", "STATES", "Doctor", "Finding", "is_silent", "report"]
 
 SECONDS = 30.0
 """How long one thing may take to answer, by default."""
@@ -72,7 +73,7 @@ class Doctor:
 
     def attend(self) -> None:
         """Take part, as a rank that reports nothing, in what all ranks are asked together."""
-        if self.launch.kind in (SRUN, TORCHRUN):
+        if not self.launch.joins:
             return  # They are no ranks of one MPI, so nothing will be asked.
         self._probe = mpi.probe(self._seconds)
         if mpi.joins(self.launch, self._probe):
@@ -106,6 +107,18 @@ class Doctor:
             text = f"the check itself failed: {type(error).__name__}: {error}"
             findings.append(Finding(topic, "check", BROKEN, text, "", "please report this", {}))
         return findings
+
+
+def is_silent(launch: Launch) -> bool:
+    """Tell whether this is one of the ranks that leave the report to rank 0.
+
+    Somebody at a keyboard always gets a report, whatever variables a shell inherited: launchers give ranks other than
+    0 no keyboard.
+    """
+    try:
+        return launch.rank > 0 and not sys.stdin.isatty()
+    except (AttributeError, ValueError):  # standard input is closed
+        return launch.rank > 0
 
 
 def report(doctor: Doctor, output: str, findings: list[Finding]) -> dict[str, Any]:

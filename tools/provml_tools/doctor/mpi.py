@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from provml_hpc.environment import launcher
+from provml_hpc.environment.launcher import OPEN_MPI, SRUN, Launch
 from provml_tools.console import one_line
-from provml_tools.doctor import children, launch
+from provml_tools.doctor import children
 from provml_tools.doctor.children import Answer
 from provml_tools.doctor.findings import BROKEN, MISSING, NOTE, OK, Finding
-from provml_tools.doctor.launch import OPEN_MPI, PMI, SRUN, TORCHRUN, Launch
 
 TOPIC, RANKS = "MPI", "Ranks"
 
@@ -59,7 +60,7 @@ _INSTALL = "pip install 'provml-hpc[mpi]' with the cluster's MPI loaded, or 'pro
 
 def probe(seconds: float) -> Answer:
     """Start MPI in a child that belongs to no launcher, and say how far it came."""
-    return children.ask(_PROBE, seconds, launch.alone())
+    return children.ask(_PROBE, seconds, launcher.alone())
 
 
 def family(answer: Answer) -> str:
@@ -71,14 +72,14 @@ def check(answer: Answer, launched: Launch, seconds: float) -> Iterator[Finding]
     """Say what the probe means, and look for the launcher."""
     yield _library(answer, launched)
     yield _mpiexec(family(answer), "absent" in answer.steps, seconds)
-    yield _launched(launched, family(answer))
+    yield _launched(launched, answer)
 
 
 def _library(answer: Answer, launched: Launch) -> Finding:
     steps = answer.steps
     details: dict[str, Any] = {"version": None, "path": None, "library": None, "vendor": None, "started": False}
     if "absent" in steps:
-        state = MISSING if launched.kind in (OPEN_MPI, PMI, launch.PMIX) else NOTE
+        state = MISSING if launched.joins else NOTE
         return Finding(TOPIC, "mpi4py", state, "not installed", "a job is one process", _INSTALL, details)
     if "mpi4py" not in steps:
         found = f"cannot be imported: {answer.trouble or 'it said nothing'}"
@@ -128,7 +129,7 @@ def _mpiexec(library: str, absent: bool, seconds: float) -> Finding:
         remedy = "load the module of the MPI that mpi4py was built for, or start jobs with srun"
         state, meaning = (NOTE, "") if absent else (MISSING, "no job of several ranks can be started")
         return Finding(TOPIC, "mpiexec", state, "not on the path, and no srun", meaning, remedy, details)
-    said = children.run([found, "--version"], seconds, launch.alone())
+    said = children.run([found, "--version"], seconds, launcher.alone())
     kind = _family(said.text)
     details["family"] = kind or None
     if kind and library and not _match(kind, library):
@@ -147,7 +148,8 @@ def _mpiexec(library: str, absent: bool, seconds: float) -> Finding:
     return Finding(TOPIC, "mpiexec", OK, text, meaning, "", details)
 
 
-def _launched(launched: Launch, library: str) -> Finding:
+def _launched(launched: Launch, answer: Answer) -> Finding:
+    library, text = family(answer), str(answer.steps.get("library", {}).get("text", ""))
     details = {
         "kind": launched.kind or None,
         "rank": launched.rank if launched.kind else None,
@@ -171,7 +173,7 @@ def _launched(launched: Launch, library: str) -> Finding:
         return Finding(TOPIC, "launch", OK, "this process was not started by a launcher", "", "", details)
     size = "an unknown number" if launched.size is None else launched.size
     found = f"rank {launched.rank} of {size}, by {launched.name} ({said})"
-    if launched.kind in (SRUN, TORCHRUN):
+    if not launched.joins:
         remedy = (
             "srun --mpi=pmi2 for MPICH and Intel MPI, --mpi=pmix for Open MPI (srun --mpi=list says what there is)"
             if launched.kind == SRUN
@@ -179,7 +181,7 @@ def _launched(launched: Launch, library: str) -> Finding:
         )
         meaning = "no MPI joins these processes: each records a run of its own"
         return Finding(TOPIC, "launch", BROKEN if launched.kind == SRUN else NOTE, found, meaning, remedy, details)
-    if library and not fits(launched, library):
+    if library and not launched.fits(library, text):
         return Finding(
             TOPIC,
             "launch",
@@ -192,17 +194,10 @@ def _launched(launched: Launch, library: str) -> Finding:
     return Finding(TOPIC, "launch", OK, found, "", "", details)
 
 
-def fits(launched: Launch, library: str) -> bool:
-    """Tell whether processes that were launched so find each other with an MPI, as far as that is known."""
-    if launched.kind == OPEN_MPI:
-        return library == OPEN_MPI
-    # Open MPI has spoken PMIx alone since version 5; the others speak PMI, and some of them PMIx too.
-    return launched.kind == launch.PMIX or (launched.kind == PMI and library != OPEN_MPI)
-
-
 def joins(launched: Launch, answer: Answer) -> bool:
     """Tell whether the ranks may be asked together: each of them decides alike, as far as nodes are alike."""
-    return bool(launched.kind) and "ended" in answer.steps and fits(launched, family(answer)) and launched.size != 1
+    text = str(answer.steps.get("library", {}).get("text", ""))
+    return launched.several and "ended" in answer.steps and launched.fits(family(answer), text)
 
 
 def world(seconds: float) -> Answer:
@@ -210,7 +205,7 @@ def world(seconds: float) -> Answer:
 
     It is a child of each rank that becomes a rank of the job, as under any wrapper script; this process never does.
     """
-    return children.ask(_WORLD, seconds, dict(os.environ), launch.descriptors())
+    return children.ask(_WORLD, seconds, dict(os.environ), launcher.descriptors())
 
 
 def ranks(answer: Answer, launched: Launch) -> Finding:

@@ -1,0 +1,237 @@
+"""One file from several that hold parts of one run: ranks that did not speak to each other, attempts that lie apart.
+
+The parts are put together by the code that puts together what ranks send under MPI, from the records as they were
+logged. So a merged file tells of shared activities, equal declarations, digests and samples as if the ranks had been
+gathered while they ran; and what is merged once can be merged again with more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from provml_hpc import records
+from provml_hpc.assembly.frames import split
+from provml_hpc.assembly.graph import Graph
+from provml_hpc.errors import FileBusyError, FileMissingError, OutputExistsError, UsageError
+from provml_hpc.records import Source
+from provml_hpc.storage import closing
+from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders
+from provml_hpc.storage.log_reader import LogReader
+from provml_hpc.storage.owner import liveness
+from provml_hpc.storage.place import output_of, partial_of
+from provml_hpc.storage.reader import is_ahead
+from provml_hpc.storage.tables import TablesFile
+from provml_hpc.storage.unpacked import Unpacked
+
+
+@dataclass
+class Merged:
+    """What a merge made."""
+
+    output: Path
+    graph: Graph
+    missing: list[int] = field(default_factory=list)
+    """Ranks that the last attempt had and no file holds."""
+
+    @property
+    def run(self) -> str:
+        """The uuid of the run."""
+        return self.graph.run.uuid
+
+    @property
+    def status(self) -> str:
+        """How the run ended, as far as the merged file knows."""
+        return self.graph.run.status
+
+    @property
+    def ranks(self) -> list[int]:
+        """The ranks that it holds."""
+        return list(self.graph.run.details.get("ranks", ()))
+
+    @property
+    def attempts(self) -> list[int]:
+        """The attempts that it holds."""
+        return list(self.graph.run.details.get("attempts", ()))
+
+
+class _Frames(Protocol):
+    def sources(self) -> Sequence[tuple[int, int, int]]: ...
+
+    def blocks(self, source: Source, /) -> Iterator[bytes | memoryview]: ...
+
+
+class _Part(NamedTuple):
+    """One file of the run."""
+
+    name: str
+    meta: dict[str, Any]
+    frames: _Frames
+    commits: Any
+
+
+def merge(
+    files: Sequence[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    progress: Callable[[str, int, int], object] = lambda what, done, total: None,
+) -> Merged:
+    """Make one file of the files of one run. The files stay as they are.
+
+    The same files give the same bytes, in whatever order they are named. A record that several files hold is taken
+    once, so a merged file may be merged again with further ones.
+
+    Parameters
+    ----------
+    files
+        Files of one run: closed ones, or the logs (``NAME.h5.partial``) that dead jobs left, whose journals are read
+        too where they are found.
+    output
+        The file to make, under a name that must be free. It appears when it is whole.
+    progress
+        Called now and then with what is done (``"reading"`` or ``"writing"``), and how much of how much.
+
+    Raises
+    ------
+    UsageError
+        The files are of different runs, one is named twice, or two say different things of the same rank.
+    OutputExistsError
+        The output is there already.
+    FileBusyError
+        A file is that of a job that lives, or of which that cannot be told.
+    FormatError
+        A file is damaged, or was written without its records.
+    """
+    path = output_of(output)
+    if os.path.lexists(path) or os.path.lexists(partial_of(path)):
+        raise OutputExistsError(f"{path} exists already: move it away, or choose another output")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent}: make it, or mend the path of the output")
+    _once(files)
+    with contextlib.ExitStack() as stack:
+        parts = []
+        for number, name in enumerate(files, 1):
+            parts.append(_open(os.fspath(name), stack))
+            progress("reading", number, len(files))
+        if not parts:
+            raise UsageError("there is nothing to merge: name the files of a run")
+        _of_one_run(parts)
+        joined = _Joined(parts)
+        # What is said of the run as a whole is that of its first source, whichever file was named first.
+        parts.sort(key=lambda part: min(part.frames.sources(), default=(0, 0, 0)))
+        meta = {**parts[0].meta, "started_ns": min(int(part.meta.get("started_ns", 0)) for part in parts)}
+        ranks = {rank for _, rank, _ in joined.sources()}
+        meta["apart"] = len(ranks) == 1 and any(part.meta.get("apart") for part in parts)
+        graph = closing.close(
+            path, joined, meta, _commits(parts), replace=False, progress=lambda done, of: progress("writing", done, of)
+        )
+    details = graph.run.details
+    last = max(details.get("attempts", [1]))
+    there = {rank for attempt, rank, lane in joined.sources() if attempt == last and lane == records.RUN_LANE}
+    expected = range(0 if meta["apart"] else max(details.get("sizes", [1])))
+    return Merged(path, graph, [rank for rank in expected if rank not in there])
+
+
+def _once(files: Sequence[str | os.PathLike[str]]) -> None:
+    seen: set[Path] = set()
+    for name in files:
+        path = output_of(name).resolve()
+        if path in seen:
+            raise UsageError(f"{name} is given twice: name each file once")
+        seen.add(path)
+
+
+def _open(name: str, stack: contextlib.ExitStack) -> _Part:
+    output = output_of(name)
+    partial = partial_of(output)
+    if partial.exists() and (not output.exists() or name.endswith(partial.suffix) or is_ahead(partial, output)):
+        alive = liveness(partial)
+        if alive.state != "dead":
+            raise FileBusyError(
+                f"{name}: its job {'lives' if alive.state == 'alive' else 'may live'} ({alive.reason}); "
+                "wait for its end, or recover it"
+            )
+        log = stack.enter_context(LogReader(partial))
+        segments, _ = find_segments(journal_folders(output, log.meta), str(log.meta["run"]))
+        return _Part(name, dict(log.meta), Leftovers(log, segments), log.summary())
+    if not output.exists():
+        raise FileMissingError(
+            f"there is neither {output} nor {partial.name} beside it: check the name; where only journals are left, "
+            "run provml recover first"
+        )
+    closed = stack.enter_context(TablesFile(output))
+    run = closed.run
+    meta = {
+        "run": run.uuid,
+        "name": run.name,
+        "phase": run.phase,
+        "study": run.study,
+        "authority": run.authority,
+        "started_ns": run.started_ns,
+        "writer": run.writer,
+        "apart": run.apart,
+    }
+    return _Part(name, meta, Unpacked(closed), closed.commits())
+
+
+def _of_one_run(parts: list[_Part]) -> None:
+    first = parts[0]
+    for part in parts[1:]:
+        if part.meta["run"] != first.meta["run"]:
+            raise UsageError(
+                f"{first.name} is of run {first.meta['run']} ({first.meta.get('name')}), {part.name} of run "
+                f"{part.meta['run']} ({part.meta.get('name')}): merge the files of one run; those of several are asked "
+                "together, as in provml query A.h5 B.h5"
+            )
+
+
+class _Joined:
+    """The frames of several files, each source once."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self._owner: dict[Source, _Part] = {}
+        for part in parts:
+            for place in part.frames.sources():
+                source = Source(*place)
+                other = self._owner.setdefault(source, part)
+                if other is not part and _fingerprint(other, source) != _fingerprint(part, source):
+                    raise UsageError(
+                        f"{other.name} and {part.name} both hold rank {source.rank} of attempt {source.attempt}, and "
+                        "not the same: give one of them"
+                    )
+
+    def sources(self) -> list[tuple[int, int, int]]:
+        """Return every source, sorted."""
+        return sorted(self._owner)
+
+    def blocks(self, source: Source) -> Iterator[bytes | memoryview]:
+        """Yield the frames of a source in order."""
+        return self._owner[Source(*source)].frames.blocks(Source(*source))
+
+
+def _fingerprint(part: _Part, source: Source) -> tuple[int, int, str]:
+    """Return what tells whether two files hold the same of a source: its records, and how many samples."""
+    said, count, samples = hashlib.sha256(), 0, 0
+    for block in part.frames.blocks(source):
+        found = split(block)
+        count += len(found.records)
+        samples += sum(map(len, found.samples.values()))
+        for at in found.records:
+            said.update(block[at : at + int(records.HEADER.unpack_from(block, at)[0])])
+    return count, samples, said.hexdigest()
+
+
+def _commits(parts: list[_Part]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Return the commits of all files in order of time, numbered anew, each once."""
+    rows = np.concatenate([part.commits for part in parts])
+    rows["number"] = 0
+    rows = np.unique(rows)  # in order of the fields: of the time
+    rows["number"] = np.arange(1, len(rows) + 1)
+    return rows
