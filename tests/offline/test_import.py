@@ -269,3 +269,17 @@ def test_text_that_is_a_number_becomes_one(value: Any, said: tuple[str, str]) ->
 )
 def test_stages_are_known_by_their_names(name: str, cls: str) -> None:
     assert stage_of(name) == cls
+
+
+@pytest.mark.parametrize(
+    ("text", "nanoseconds"),
+    [
+        ("1970-01-01T00:00:01Z", 1_000_000_000),
+        ("1970-01-01T01:00:01.5+01:00", 1_500_000_000),
+        ("1970-01-01T00:00:01.123456789Z", 1_123_456_789),
+        ("1969-12-31T23:59:59.25Z", -750_000_000),
+        ("yesterday", None),
+    ],
+)
+def test_a_time_keeps_its_fraction_under_every_python(tmp_path: Path, text: str, nanoseconds: int | None) -> None:
+    assert read(document(tmp_path, activity={})).nanoseconds(text) == nanoseconds

@@ -142,7 +142,7 @@ class Tensor:
         (np.datetime64("2026-01-02T03:04:05.123456789"), ("time", "2026-01-02T03:04:05.123456789")),
         (np.datetime64("2026-01-02"), ("time", "2026-01-02T00:00:00")),
         (np.datetime64("2026-01-02T03"), ("time", "2026-01-02T03:00:00")),
-        (np.datetime64("NaT"), ("none", "None")),
+        (np.datetime64("NaT", "ns"), ("none", "None")),
         (np.timedelta64(1500, "ms"), ("real", "1.5")),
         (np.array(["2026-01-02"], "M8[D]"), ("json", '["2026-01-02"]')),
         (np.dtype("<f4"), ("text", "float32")),
