@@ -28,6 +28,7 @@ examples:
   provml query learning.h5 compare-trainings --measure accuracy
   provml query learning.h5 compare-trainings --measure score --direction lower --format csv > trainings.csv
   provml query *.h5 model-lineage --model unet.npz
+  provml query *.h5 model-lineage --format svg > lineage.svg
   provml query *.h5 data-impact --data sheet-03.pgm
   provml query running.h5 training-progress
   provml query --store runs.store compare-trainings
@@ -47,6 +48,8 @@ _PARAMETERS = {
     "measure": "the measure that decides what is best",
 }
 
+_PICTURES = ("svg", "dot")
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments."""
@@ -61,7 +64,10 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="list the named questions with their parameters")
     parser.add_argument("--sparql", metavar="TEXT", help="a query in SPARQL, or @FILE to read it from")
     parser.add_argument(
-        "--format", choices=["table", "json", "csv"], default="table", help="table for people (the default), json, csv"
+        "--format",
+        choices=["table", "json", "csv", *_PICTURES],
+        default="table",
+        help="table for people (the default), json, csv; model-lineage as a picture: svg, or dot for Graphviz",
     )
     group = parser.add_argument_group("parameters of named questions")
     for name, comment in _PARAMETERS.items():
@@ -71,6 +77,9 @@ def configure(parser: ArgumentParser) -> None:
         choices=["higher", "lower"],
         help="which values of the measure are better; told by its name if not given",
     )
+    group.add_argument(
+        "--unfold", action="store_const", const="yes", help="show each thing where the table folds what is alike"
+    )
 
 
 def run(options: Namespace) -> int:
@@ -78,11 +87,14 @@ def run(options: Namespace) -> int:
     from provml_tools.query import catalog, find
 
     if options.list:
+        if options.format in _PICTURES:
+            raise UsageError(f"The list is no picture; leave --format {options.format} out.")
         _list(options.format)
         return 0
     words = options.files
     stored = options.store is not None or options.endpoint is not None
-    values = {name: given for name in (*_PARAMETERS, "direction") if (given := getattr(options, name)) is not None}
+    names = (*_PARAMETERS, "direction", "unfold")
+    values = {name: given for name in names if (given := getattr(options, name)) is not None}
     if options.sparql is not None:
         if values:
             raise UsageError(f"--{next(iter(values))} belongs to a named question. Write it into the SPARQL.")
@@ -94,6 +106,8 @@ def run(options: Namespace) -> int:
         text = ""
         # Before any file is read, so that a wrong call is told at once.
         find(name).bind(values)
+    if options.format in _PICTURES and (name is None or find(name).then != "lineage"):
+        raise UsageError(f"Only model-lineage has a picture, so --format {options.format} has no meaning here.")
     if stored and files:
         raise UsageError(f"Either files or a store: load {files[0]} into the store first, or leave the store out.")
     return _answer(files, name, text, values, options.format, options.store, options.endpoint)
@@ -168,15 +182,25 @@ def _answer(
             word = "true" if answer else "false"
             sys.stdout.write({"table": "yes" if answer else "no"}.get(form, word) + "\n")
             return 0
-        write(answer, sys.stdout, form, _names(engine, answer) if form == "table" else {})
+        if form in _PICTURES:
+            sys.stdout.write(_picture(answer, form))
+        else:
+            write(answer, sys.stdout, form, _names(engine, answer) if form == "table" else {})
         # A store has something to say too.
-        notes = [*answer.notes, *getattr(engine, "notes", list)()]
+        notes = [*answer.notes, *(answer.remarks if form == "table" else ()), *getattr(engine, "notes", list)()]
     sys.stdout.flush()
     for one in notes:
         note(one)
     if not answer.rows:
         note("nothing found" if not answer.notes else "so nothing was found")
     return 0
+
+
+def _picture(answer: Answer, form: str) -> str:
+    """Return an answer as a picture; nothing where there is no answer, as with the other formats."""
+    from provml_tools.query.picture import FORMATS
+
+    return FORMATS[form](answer.draw()) if answer.draw is not None else ""
 
 
 def _names(engine: Engine, answer: Answer) -> dict[str, str]:

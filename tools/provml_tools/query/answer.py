@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provml_hpc import vocabulary
+
+if TYPE_CHECKING:
+    from provml_tools.query.picture import Drawing
 
 Cell = Any
 """A text, number, truth value, None, or a dict of them (details)."""
@@ -25,7 +28,11 @@ class Answer:
     title: str = ""
     notes: list[str] = field(default_factory=list)
     """What a person should know beside the table; goes to standard error."""
+    remarks: list[str] = field(default_factory=list)
+    """Likewise, of the table for people alone."""
     shown: list[str] = field(default_factory=list)
+    draw: Callable[[], Drawing] | None = None
+    """Makes the picture of it, where there is one."""
     tree: list[tuple[int, int]] | None = None
     """The order in which a person reads the rows as a tree: the place of each row, and how deep it stands."""
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from provml_tools.query.answer import Answer, Options, kind_of, when
 from provml_tools.query.engine import Engine, Iri
+from provml_tools.query.folding import fold, name_of
 from provml_tools.query.named import NamedQuery, part
 from provml_tools.query.provenance import Node, Provenance, Reached, Thing
+
+if TYPE_CHECKING:
+    from provml_tools.query.picture import Drawing
 
 _COLUMNS = ["distance", "kind", "name", "link", "of", "job", "who", "when", "path", "digest", "details", "iri"]
 
@@ -22,10 +26,26 @@ def model_lineage(engine: Engine, query: NamedQuery, options: Options) -> Answer
         return answer
     known.load_facts()
     people = people_of(engine)
-    for one in known.lineage([start]):
+    reached = known.lineage([start])
+    for one in reached:
         answer.rows.append(_row(known, people, one))
-    _plant(answer, start)
+    whole = options.get("unfold") is not None
+    _plant(answer, [[one] for one in reached] if whole else fold(known, reached, start))
+    answer.draw = lambda: _draw(engine, known, people, start)
     return answer
+
+
+def _draw(engine: Engine, known: Provenance, people: dict[str, dict[str, list[str]]], start: str) -> Drawing:
+    """Return the picture of a lineage, in which the model has what was measured on it."""
+    from provml_tools.query.models import Measures
+    from provml_tools.query.picture import draw
+
+    found: dict[str, Any] = {}
+    by_source = Measures(engine, known).by_source(start)
+    for by_name in (by_source[source] for source in ("training", "validation", "evaluation")):
+        # An evaluation tells most of a model, and comes last.
+        found |= {name: one.value for name, one in by_name.items() if isinstance(one.value, (int, float))}
+    return draw(known, people, start, found)
 
 
 def choose_model(known: Provenance, engine: Engine, query: NamedQuery, options: Options, answer: Answer) -> str | None:
@@ -101,21 +121,34 @@ def _row(known: Provenance, people: dict[str, dict[str, list[str]]], one: Reache
     }
 
 
-def _plant(answer: Answer, start: str) -> None:
-    """Keep the rows in order of distance, and give the order in which a person reads them as a tree."""
+def _plant(answer: Answer, groups: list[list[Reached]]) -> None:
+    """Keep the rows in order of distance, and give those that a person reads as a tree: one for what is alike."""
+    place = {str(row["iri"]): at for at, row in enumerate(answer.rows)}
+    head = {one.thing.iri: group[0].thing.iri for group in groups for one in group}
     children: dict[str, list[int]] = {}
-    for at, row in enumerate(answer.rows):
-        children.setdefault(row["parent"], []).append(at)
+    for group in groups:
+        at = place[group[0].thing.iri]
+        above = next((head[one.parent] for one in group if one.parent and head[one.parent] != head[one.thing.iri]), "")
+        children.setdefault(above, []).append(at)
+        if len(group) > 1:
+            _sum_up(answer.rows[at], [answer.rows[place[one.thing.iri]] for one in group])
     tree: list[tuple[int, int]] = []
     stack = [(at, 0) for at in reversed(children.get("", []))]
     while stack:
         at, depth = stack.pop()
         tree.append((at, depth))
-        below = children.get(str(answer.rows[at]["iri"]), [])
-        stack.extend((one, depth + 1) for one in reversed(below) if one != at)
+        stack.extend((one, depth + 1) for one in reversed(children.get(str(answer.rows[at]["iri"]), [])))
     answer.tree = tree
     for row in answer.rows:
         row["kind for people"] = kind_of(row["kind"])
+    if len(tree) < len(answer.rows):
+        answer.remarks.append("what is alike is one line, with its number; --unfold shows each")
+
+
+def _sum_up(row: dict[str, Any], alike: list[dict[str, Any]]) -> None:
+    row["what for people"] = f"{name_of([one['what'] for one in alike])} ({len(alike)})"
+    same = {n: v for n, v in row["details"].items() if all(one["details"].get(n) == v for one in alike)}
+    row["details for people"] = same
 
 
 def data_impact(engine: Engine, query: NamedQuery, options: Options) -> Answer:

@@ -322,8 +322,16 @@ class Provenance:
                 yield one
                 stack.extend(reversed(self.parts(one)))
 
-    def lineage(self, starts: Iterable[str]) -> list[Reached]:
-        """Return all that some data came from, nearest first, each thing once."""
+    def lineage(self, starts: Iterable[str], steps: dict[tuple[str, str], str] | None = None) -> list[Reached]:
+        """Return all that some data came from, nearest first, each thing once.
+
+        Parameters
+        ----------
+        starts
+            The data.
+        steps
+            Filled with every step that was taken, from a thing to what it came from, and what the step is called.
+        """
         found: dict[str, Reached] = {}
         queue: deque[tuple[Node, int]] = deque()
         for iri in starts:
@@ -333,6 +341,8 @@ class Provenance:
         while queue:
             node, distance = queue.popleft()
             for step in self.back(node):
+                if steps is not None:
+                    steps.setdefault((node.iri, step.to.iri), step.how)
                 if step.to.iri not in found:
                     found[step.to.iri] = Reached(self.thing(step.to.iri), distance + 1, step.how, node.iri)
                 if step.to not in seen:
