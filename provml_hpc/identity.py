@@ -59,6 +59,11 @@ def series(run: str, activity: str, measure: str) -> str:
     return local(run, "series", activity, measure)
 
 
+def telemetry(run: str, place: str, label: str, name: str) -> str:
+    """Return the uuid of the series of one counter at one place, whatever other counters were sampled with it."""
+    return local(run, "telemetry", place, label, name)
+
+
 def graph(run: str) -> str:
     """Return the uuid of the named graph (the prov:Bundle) that holds what is said of a run."""
     return _uuid5(_GRAPH, run)

@@ -10,9 +10,10 @@ nanoseconds since the epoch. `layout` 0 means a record, whose body is
     u16 kind | u16 numbers | u32 texts | numbers (8 bytes each) | texts (u32 length + UTF-8 each) | zeros
 
 and any other layout means a sample: ``i64 step | u64 section`` and one float64 for each measure of the
-:class:`Layout` record that has that number. A *source* is what one thread of one rank wrote in one attempt: (attempt,
-rank, lane). Its sequence counts from 1 without gaps, and a reference from one record to another is the sequence of
-the record referred to, in lane 0 of the same rank.
+:class:`Layout` record, or counter of the :class:`Counters` record, that has that number. A *source* is what one thread
+of one rank wrote in one attempt: (attempt, rank, lane). Its sequence counts from 1 without gaps, and a reference from
+one record to another is the sequence of the record referred to, in lane 0 of the same rank; references to a
+:class:`Device` are within their own lane.
 
 Schema evolution: append only. A new field gets a default and stands after the older ones of its sort; a reader fills
 up what an older writer did not know and passes over what a newer one added, kinds included.
@@ -36,9 +37,14 @@ RUN_LANE = 0
 """The lane of the thread that the run was opened in."""
 SIDE_LANE = 1
 """The lane that all other threads of a rank share."""
+TELEMETRY_LANE = 2
+"""The lane of the thread that samples counters, on one rank a node."""
 
 SHARED, OWN = 0, 1
 """Whether an activity is shared by the ranks that open it, or belongs to one."""
+
+BY_PROCESS = "process"
+"""How one knows that a rank used a device: the driver told of its process there."""
 
 COMPLETED, FAILED, LEFT, OPEN = "completed", "failed", "left", "open"
 """How an activity ended; ``left`` takes the outcome of what encloses it."""
@@ -223,12 +229,13 @@ class Contained(NamedTuple):
 
 
 class Fact(NamedTuple):
-    """Something found out about the run, the node or the rank (`scope`), or about the capture itself."""
+    """Something found out about the run, the node, the rank or a device (`scope`), or about the capture itself."""
 
     scope: str
     name: str
     type: str
     text: str
+    device: int = 0
 
 
 class Dropped(NamedTuple):
@@ -255,6 +262,37 @@ class Ended(NamedTuple):
     error: str
 
 
+class Device(NamedTuple):
+    """An accelerator of this rank's node, or (with a `parent`) a slice of one; its sequence is its handle."""
+
+    number: int
+    parent: int
+    identifier: str
+    label: str
+    model: str
+
+
+class Placed(NamedTuple):
+    """A rank of this node used a device: its process was seen there, or `by` names the variable that gave it."""
+
+    device: int
+    rank: int
+    by: str
+
+
+class Counters(NamedTuple):
+    """The samples that carry this number are counters: of a device, else of the process of a rank, else of the node.
+
+    A `device` of 0 and a `rank` of -1 mean that they are not of one. `names` and `units` are JSON lists of one length.
+    """
+
+    number: int
+    device: int
+    rank: int
+    names: str
+    units: str
+
+
 Record = (
     Started
     | Opened
@@ -274,11 +312,15 @@ Record = (
     | Dropped
     | Continued
     | Ended
+    | Device
+    | Placed
+    | Counters
 )
 
 _KINDS: dict[int, type[Any]] = {
     1: Started, 2: Opened, 3: Closed, 4: Layout, 5: Named, 6: Declared, 7: Used, 8: Settled, 9: Derived, 10: Member,
     11: Evaluated, 12: Associated, 13: Digested, 14: Contained, 15: Fact, 16: Dropped, 17: Continued, 18: Ended,
+    19: Device, 20: Placed, 21: Counters,
 }  # fmt: skip
 """Stable codes: a new kind takes the next number, and a number is never used again."""
 

@@ -12,6 +12,7 @@ from provml_hpc.assembly.frames import FrameSource, Stream, read
 from provml_hpc.assembly.graph import Graph, RunInfo
 from provml_hpc.assembly.series import Series
 from provml_hpc.assembly.statements import Statements
+from provml_hpc.assembly.telemetry import Telemetry
 
 __all__ = ["FrameSource", "Graph", "RunInfo", "assemble"]
 
@@ -47,7 +48,8 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
     activities = Activities(run, builder, streams)
     entities = Entities(run, builder, activities, streams)
     statements = Statements(run, builder, activities, entities, streams)
-    series = Series(run, frames, builder, activities, streams)
+    telemetry = Telemetry(run, builder, streams)
+    series = Series(run, frames, builder, activities, telemetry, streams)
     nodes, relations, ids = builder.tables()
     damaged = sum(stream.damaged for stream in streams)
     run.details |= {
@@ -61,7 +63,7 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
         "damaged": {"records": damaged, "samples": series.unplaced},
         "last_ns": max(stream.last_ns for stream in streams),
     }
-    return Graph(run, nodes, relations, series.tables(ids))
+    return Graph(run, nodes, relations, series.tables(ids), series.telemetry_tables(ids))
 
 
 def _with_clocks(frames: FrameSource, streams: list[Stream], run: RunInfo) -> list[Stream]:

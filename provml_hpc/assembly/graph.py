@@ -52,7 +52,9 @@ class Table:
 
 @dataclass
 class SampleTable:
-    """The samples of one activity with the same measures, in order of rank, attempt and sequence.
+    """The samples of one activity with the same measures, or the counters of one place.
+
+    They are in order of rank, attempt and sequence.
 
     `read(start, stop)` gives the columns ``rank``, ``attempt``, ``section`` (the id of the innermost open section, or
     ABSENT), ``step``, ``time_ns`` (all int64) and one float64 column a measure, under :func:`key_of` it.
@@ -67,6 +69,10 @@ class SampleTable:
     """Its group in a closed file; empty while the run goes on."""
     column_of: Mapping[str, str] = field(default_factory=dict)
     """The name of each measure's column in the file, where it could not have the measure's own."""
+    place: int = ABSENT
+    """The id of what counters are of: a Device, a ComputeNode, or the Rank of a process; ABSENT for measures."""
+    units: Mapping[str, str] = field(default_factory=dict)
+    """The unit of each counter."""
 
 
 FIXED_COLUMNS = ("rank", "attempt", "section", "step", "time_ns")
@@ -113,3 +119,6 @@ class Graph:
     nodes: dict[str, Table]
     relations: dict[str, Table]
     samples: list[SampleTable]
+    telemetry: list[SampleTable] = field(default_factory=list)
+    """The counters that were sampled beside the training: a table for each place and attempt's set of counters. Their
+    `rank` is the one that sampled, their `step` counts the turns of its sampler."""

@@ -14,6 +14,7 @@ from provml_hpc.assembly.activities import Activities
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.frames import FrameSource, Split, Stream, samples, split
 from provml_hpc.assembly.graph import ABSENT, FIXED_COLUMNS, RunInfo, SampleTable, key_of
+from provml_hpc.assembly.telemetry import Place, Telemetry, counters
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -51,8 +52,11 @@ class _Figures(NamedTuple):
 
 
 class _Table:
-    def __init__(self, activity: str, measures: tuple[str, ...]) -> None:
+    def __init__(
+        self, activity: str, measures: tuple[str, ...], place: Place | None = None, units: dict[str, str] | None = None
+    ) -> None:
         self.activity, self.measures = activity, measures
+        self.place, self.units = place, units or {}
         self.stretches: list[_Stretch] = []
         self.count = 0
         self.by_rank: dict[str, dict[int, _Figures]] = {}
@@ -62,23 +66,30 @@ class Series:
     """The sample tables of a run, in order of rank, attempt and sequence."""
 
     def __init__(
-        self, run: RunInfo, frames: FrameSource, builder: Builder, activities: Activities, streams: list[Stream]
+        self,
+        run: RunInfo,
+        frames: FrameSource,
+        builder: Builder,
+        activities: Activities,
+        telemetry: Telemetry,
+        streams: list[Stream],
     ) -> None:
+        self._telemetry = telemetry
         self._run, self._frames, self._builder, self._activities = run, frames, builder, activities
         self._offsets = {stream.source: stream.start.clock_to_wall_ns for stream in streams}
         self._blocks: OrderedDict[tuple[records.Source, int], Split] = OrderedDict()
         self._reading: tuple[records.Source, int, Any] | None = None
-        self._tables: dict[tuple[str, tuple[str, ...]], _Table] = {}
+        self._tables: dict[tuple[Any, ...], _Table] = {}
         self.unplaced = 0
         """Samples whose layout is lost."""
         for stream in sorted(streams, key=lambda s: (s.source.rank, s.source.attempt, s.source.lane)):
             self._place(stream)
-        by_activity: dict[str, list[_Table]] = {}
+        together: dict[tuple[str, Place | None], list[_Table]] = {}
         for table in self._tables.values():
-            by_activity.setdefault(table.activity, []).append(table)
-        for activity, tables in by_activity.items():
+            together.setdefault((table.activity, table.place), []).append(table)
+        for (activity, place), tables in together.items():
             for name in dict.fromkeys(name for table in tables for name in table.measures):
-                self._summarise(activity, name, [table for table in tables if name in table.measures])
+                self._summarise(activity, place, name, [table for table in tables if name in table.measures])
 
     def _place(self, stream: Stream) -> None:
         layouts: dict[int, tuple[_Table, tuple[int, ...]]] = {}
@@ -93,6 +104,11 @@ class Series:
                 if table is None:
                     table = self._tables[activity, ordered] = _Table(activity, names)
                 layouts[record.number] = table, tuple(names.index(name) for name in table.measures)
+            elif isinstance(record, records.Counters):
+                table = self._table_of(stream, record)
+                if table is not None:
+                    names = (*counters(record),)
+                    layouts[record.number] = table, tuple(names.index(name) for name in table.measures)
         for number, counts in enumerate(stream.counts):
             for layout, count in counts.items():
                 if layout not in layouts:
@@ -114,8 +130,19 @@ class Series:
                     rank = stream.source.rank
                     by_rank[rank] = figures.join(by_rank[rank]) if rank in by_rank else figures
 
-    def _summarise(self, activity: str, name: str, tables: list[_Table]) -> None:
-        """Make the MetricSeries of a measure: one, in however many tables it lies."""
+    def _table_of(self, stream: Stream, record: records.Counters) -> _Table | None:
+        """Return the table of counters; None if there are no samples of them yet, or they are damaged."""
+        units = counters(record)
+        place = self._telemetry.place(stream.source, record)
+        if not units or place is None or stream.widths.get(record.number) != len(units):
+            return None
+        key = place, tuple(sorted(units))
+        if key not in self._tables:
+            self._tables[key] = _Table(self._run.uuid, (*units,), place, units)
+        return self._tables[key]
+
+    def _summarise(self, activity: str, place: Place | None, name: str, tables: list[_Table]) -> None:
+        """Make the series of a measure or counter: one, in however many tables it lies."""
         by_rank: dict[int, _Figures] = {}
         for table in tables:
             for rank, figures in table.by_rank[name].items():
@@ -130,9 +157,10 @@ class Series:
             }
             for rank, one in sorted(by_rank.items())
         }
+        run = self._run.uuid
         uuid = self._builder.node(
-            "MetricSeries",
-            identity.series(self._run.uuid, activity, name),
+            "MetricSeries" if place is None else "TelemetrySeries",
+            identity.series(run, activity, name) if place is None else identity.telemetry(run, *place, name),
             label=name,
             count=whole.rows,
             minimum=whole.minimum,
@@ -142,14 +170,20 @@ class Series:
             first_row=0,
             row_count=max(table.count for table in tables),
             attempt=self._builder.row(activity).get("attempt", ABSENT),
+            unit=tables[0].units.get(name, ""),
         )
-        measure = identity.named(self._run.authority, "EvaluationMeasure", name)
-        self._builder.node("EvaluationMeasure", measure, label=name)
-        self._builder.relate("valueOf", uuid, measure)
         self._builder.relate("wasGeneratedBy", uuid, activity)
+        if place is None:
+            measure = identity.named(self._run.authority, "EvaluationMeasure", name)
+            self._builder.node("EvaluationMeasure", measure, label=name)
+            self._builder.relate("valueOf", uuid, measure)
+            return
+        self._builder.relate("valueOf", uuid, self._telemetry.attribute(name))
+        of_rank = self._builder.class_of(place.uuid) == "Rank"
+        self._builder.relate("wasAttributedTo" if of_rank else "atLocation", uuid, place.uuid)
 
     def tables(self, ids: dict[str, int]) -> list[SampleTable]:
-        """Return the tables, now that every activity has its id."""
+        """Return the tables of measures, now that every activity has its id."""
         return [
             SampleTable(
                 self._builder.row(table.activity)["label"],
@@ -159,7 +193,25 @@ class Series:
                 self._reader(table, ids),
             )
             for table in self._tables.values()
+            if table.place is None
         ]
+
+    def telemetry_tables(self, ids: dict[str, int]) -> list[SampleTable]:
+        """Return the tables of counters, by the names of their places."""
+        found = [
+            SampleTable(
+                table.place.label,
+                ids[table.activity],
+                table.measures,
+                table.count,
+                self._reader(table, ids),
+                place=ids[table.place.uuid],
+                units=table.units,
+            )
+            for table in self._tables.values()
+            if table.place is not None
+        ]
+        return sorted(found, key=lambda table: table.name)
 
     def _split(self, source: records.Source, number: int) -> Split:
         key = source, number

@@ -101,7 +101,7 @@ class Statements:
                     self.build.relate("hadMember", ends[0], ends[1], source.rank)
             case records.Associated():
                 self._associated(source, record)
-            case records.Fact():
+            case records.Fact() if not record.device:
                 self._fact(source, record)
             case records.Opened() if source.lane == records.RUN_LANE:
                 self._opened(source, sequence, record)

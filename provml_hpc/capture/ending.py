@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from provml_hpc import records
-from provml_hpc.capture import disagreements, flush_point
+from provml_hpc.capture import disagreements, flush_point, sampling
 
 if TYPE_CHECKING:
     from provml_hpc.capture.session import Session
@@ -33,6 +33,7 @@ def finish(session: Session, limit: float) -> None:
     TransportError
         The ranks could not meet; the journals stay.
     """
+    sampling.last_turn(session)
     _write_end(session, "", "")
     _together(session, limit)
 
@@ -49,6 +50,7 @@ def leave(session: Session, reason: str, error: str) -> None:
     error
         The type of the exception that is on its way; empty if there is none.
     """
+    sampling.last_turn(session)
     session.write_dropped()
     _write_end(session, reason, error)
     if session.transport.alone:
@@ -77,9 +79,13 @@ def _together(session: Session, limit: float) -> None:
     # points repeat until every rank has nothing more to say.
     for thread in session.found_beside:
         thread.join(BESIDE_TIMEOUT)
+    first = True
     while True:
         session.digester.wait(limit)
         quiet = not session.digester.requests()
+        if not first:
+            sampling.last_turn(session)  # others trained on, perhaps on the node that this rank samples
+        first = False
         agreement, trouble = flush_point.take_part(session, finishing=quiet, deadline=limit)
         if agreement.all_finishing or trouble:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from provml_hpc.capture.session import Session
 from provml_hpc.environment import Fact, Scope, collect
 from provml_hpc.environment.host import user_name
 from provml_hpc.errors import ProvMLError
+from provml_hpc.telemetry.visible import Neighbour, visible_devices
 from provml_hpc.values import clean_text, normalise
 
 
@@ -28,12 +30,22 @@ def _records(scope: str, facts: list[Fact]) -> Iterator[records.Fact]:
             yield records.Fact(scope, f"{fact.name}.comment", "text", fact.comment)
 
 
-def write(session: Session, persona: Any) -> None:
-    """Write the facts of this rank. *Collective*, since ranks of one node agree on who tells its facts."""
-    hosts = session.transport.allgather(socket.gethostname().encode())
+def write(session: Session, persona: Any) -> tuple[str, list[Neighbour]]:
+    """Write the facts of this rank. *Collective*, since ranks of one node agree on who tells its facts.
+
+    Returns
+    -------
+    tuple
+        The name of the node, and the ranks on it if this one tells its facts: none if another one does.
+    """
+    me = [socket.gethostname(), os.getpid(), *visible_devices()]
+    told = [json.loads(one or b'[""]') for one in session.transport.allgather(json.dumps(me).encode())]
+    neighbours = [Neighbour(rank, *one[1:]) for rank, one in enumerate(told) if one[0] == me[0]]
     scopes: list[Scope] = ["rank"]
-    if hosts.index(hosts[session.rank]) == session.rank:
+    if neighbours[0].rank == session.rank:
         scopes.append("node")
+    if me[2]:
+        session.write(records.Fact("rank", str(me[2]), "text", clean_text(str(me[3]))))
     for scope in scopes:
         for record in _records(scope, collect(scope)):
             session.write(record)
@@ -42,6 +54,7 @@ def write(session: Session, persona: Any) -> None:
         # Listing packages and comparing a repository with its index takes up to seconds, so it is done beside the
         # training.
         session.beside(lambda: _write_run(session), "provml-facts")
+    return str(me[0]), neighbours if "node" in scopes else []
 
 
 def _write_run(session: Session) -> None:

@@ -48,8 +48,8 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         raise TransportError(session.broken)
     began = perf_counter_ns()
     session.write_dropped()
-    with session.side.held() as side:
-        journals = [j for j in (session.journal, side) if j is not None]
+    with session.side.held() as side, session.counters.held() as counters:
+        journals = [j for j in (session.journal, side, counters) if j is not None]
         ends = [journal.sequence for journal in journals]
         parcels = _parcels(journals)
         size = sum(map(len, parcels))

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from provml_hpc import records
 from provml_hpc._version import __version__
-from provml_hpc.capture import apart, facts, guard, places, signals
+from provml_hpc.capture import apart, facts, guard, places, sampling, signals
 from provml_hpc.capture.activity import Activity
 from provml_hpc.capture.entity import Entity, Named
 from provml_hpc.capture.inert import InertSession
@@ -28,6 +28,7 @@ from provml_hpc.errors import (
     TransportError,
     UsageError,
 )
+from provml_hpc.telemetry.rate import parse_rate
 from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def init(
     close_timeout: float = CLOSE_TIMEOUT,
     stop_signals: Iterable[str | int] = (),
     writer: int = 0,
+    telemetry: bool | float | None = None,
 ) -> Run:
     """Begin a run. *Collective* over the communicator.
 
@@ -180,6 +182,10 @@ def init(
         Slurm's ``--signal=USR1@300``. A handler that was there before is called too.
     writer
         The rank that writes the file; the same on all ranks.
+    telemetry
+        How often one rank a node samples its GPUs, the node and the ranks' processes, in a thread of its own: turns a
+        second up to 10, True for once a second, False or 0 for no thread. By default the variable
+        ``PROVML_TELEMETRY`` says so, and without it once a second, where psutil or nvidia-ml-py is installed.
 
     Raises
     ------
@@ -196,6 +202,7 @@ def init(
         raise UsageError(f"if_exists={if_exists!r}; choose one of {', '.join(IF_EXISTS)}")
     size = places.parse_bytes(buffer)
     wanted = signals.numbers(stop_signals)
+    hz = parse_rate(telemetry)
     name = clean_text(str(name))
     path = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as the user wrote them
     cls = "LearningExperimentExecution" if phase == "learning" else "WorkflowExecution"
@@ -253,7 +260,9 @@ def init(
                 f"provml recover {session.output} --journals {session.folder}"
             )
         try:
-            facts.write(session, persona)
+            node, neighbours = facts.write(session, persona)
+            if hz and neighbours and session.alive:
+                sampling.begin(session, node, neighbours, hz)
         except TransportError as error:
             session.give_up(error)
         if continues is not None:

@@ -16,7 +16,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import ending, flush_point, places, signals
+from provml_hpc.capture import ending, flush_point, places, sampling, signals
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
 from provml_hpc.journal import Journal, SideJournal, file_name, safe_folder
@@ -25,6 +25,7 @@ from provml_hpc.records import Source
 if TYPE_CHECKING:
     from provml_hpc.capture.entity import Entity
     from provml_hpc.storage.output import Output
+    from provml_hpc.telemetry.sampler import Sampler
     from provml_hpc.transport import Transport
 
 log = logging.getLogger("provml_hpc")
@@ -90,7 +91,10 @@ class Session:
         hidden = output.with_name(f".{output.name}.provml")
         self.folder: Path | None = None
         self.journal: Journal | None = None
-        self.side = SideJournal(self._open_side)
+        self.side = SideJournal(lambda: self._open_beside(records.SIDE_LANE, SIDE_SHARE))
+        self.counters = SideJournal(lambda: self._open_beside(records.TELEMETRY_LANE, sampling.SHARE))
+        self.sampler: Sampler | None = None
+        """Samples the counters of this node, on one of its ranks."""
         self.digester = Digester(self.write_aside, writer=transport.rank == transport.writer)
         try:
             self.journal, self.folder, troubles = places.open_journal(
@@ -130,10 +134,10 @@ class Session:
         description["output"] = str(self.output)[:1500]
         return Journal(folder, source, self.meta["run"], description, bound)
 
-    def _open_side(self) -> Journal:
+    def _open_beside(self, lane: int, share: int) -> Journal:
         if self.folder is None:
             raise StateError("the run has no journal")
-        journal = self._open(self.folder, records.SIDE_LANE, max(self.buffer // SIDE_SHARE, places.SMALLEST))
+        journal = self._open(self.folder, lane, max(self.buffer // share, places.SMALLEST))
         journal.write(self._started)
         return journal
 
@@ -300,6 +304,7 @@ class Session:
         if self.journal is not None:
             self.journal.close(remove=True)
         self.side.close(remove=True)
+        self.counters.close(remove=True)
         if self.folder is not None:
             with suppress(OSError):
                 self.folder.rmdir()
@@ -308,11 +313,13 @@ class Session:
         """Close what is open; nothing is recorded any more."""
         self.ended = True
         signals.release(self)
+        sampling.end(self)
         self.digester.close(0)
         if self.journal is not None:
             self.journal.state[2] = 0  # recorders see a stranger from now on
             self.journal.close(remove=False)
         self.side.close(remove=False)
+        self.counters.close(remove=False)
         if self.storage is not None:
             self.storage.let_go()
         self._carry_home()

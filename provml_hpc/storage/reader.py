@@ -14,7 +14,7 @@ import numpy as np
 from provml_hpc.assembly import assemble
 from provml_hpc.assembly.graph import FIXED_COLUMNS, Graph, RunInfo, SampleTable, key_of
 from provml_hpc.errors import FileMissingError, FormatError, StateError, UsageError
-from provml_hpc.storage import views
+from provml_hpc.storage import costs, views
 from provml_hpc.storage.closing import FAILED, INCOMPLETE, RUNNING, run_info
 from provml_hpc.storage.leftovers import says_failed
 from provml_hpc.storage.log_reader import LogReader
@@ -277,6 +277,70 @@ class Reader:
         ]
         found = np.concatenate(parts) if parts else np.empty(0, fields)
         return _in_order(found).view(SampleArray)
+
+    @property
+    def counters(self) -> dict[str, dict[str, str]]:
+        """What telemetry there is: for each place (a device, a node, a rank's process) its counters and their units."""
+        found: dict[str, dict[str, str]] = {}
+        for table in self.graph.telemetry:
+            found.setdefault(table.name, {}).update({name: table.units.get(name, "") for name in table.measures})
+        return found
+
+    def telemetry(self, counter: str | None = None, place: str | None = None) -> SampleArray:
+        """Read what was sampled of devices, nodes and processes beside the training.
+
+        Parameters
+        ----------
+        counter
+            The name of a counter, such as ``power_W``, or None for all, with a field ``counter`` that tells them apart.
+        place
+            Only those of one place, by its name: ``"n1 gpu0"``, ``"n1"``, ``"rank 3"``; see :attr:`counters`.
+
+        Returns
+        -------
+        SampleArray
+            A numpy structured array, in order of place and time, with ``place``, ``attempt``, ``turn`` (which turn of
+            its sampler it was), ``time_ns`` and ``value``, which is NaN where the counter did not answer.
+
+        Raises
+        ------
+        UsageError
+            There is no such counter or place.
+        """
+        known = self.counters
+        names = {name for units in known.values() for name in units}
+        for what, wanted, there in (("counter", counter, names), ("place", place, known.keys())):
+            if wanted is not None and wanted not in there:
+                listed = f"choose one of {', '.join(sorted(there))}" if there else "this run has no telemetry"
+                raise UsageError(f"there is no {what} {wanted!r}; {listed}")
+        fields: list[tuple[str, Any]] = [("place", f"U{max(map(len, known), default=1) or 1}")]
+        fields += [("attempt", np.int64), ("turn", np.int64), ("time_ns", np.int64), ("value", np.float64)]
+        if counter is None:
+            fields.append(("counter", f"U{max(map(len, names), default=1) or 1}"))
+        parts = []
+        for table in self.graph.telemetry:
+            wanted_here = [name for name in table.measures if counter in (None, name)]
+            if not wanted_here or place not in (None, table.name):
+                continue
+            columns = table.read(0, table.count)
+            for name in wanted_here:
+                part = np.empty(table.count, fields)
+                part["place"], part["attempt"], part["turn"] = table.name, columns["attempt"], columns["step"]
+                part["time_ns"], part["value"] = columns["time_ns"], columns[key_of(name)]
+                if counter is None:
+                    part["counter"] = name
+                parts.append(part)
+        found = np.concatenate(parts) if parts else np.empty(0, fields)
+        return found[np.lexsort((found["time_ns"], found["place"]))].view(SampleArray)
+
+    def costs(self) -> RecordTable:
+        """Return what each activity took: time, GPU hours and energy, in order of the start.
+
+        Fields: id, uuid, kind, name, wall_s, rank_s (of all its ranks together), devices (their names), gpu_s (of all
+        devices that its ranks used), energy_J (of those), energy_from (``counter``, ``power``: integrated, or both) and
+        measured (the share of gpu_s that the energy is known of, from 0 to 1). What no telemetry tells is None.
+        """
+        return self._view("costs", costs.costs)
 
     def _parts(
         self,

@@ -123,6 +123,8 @@ class RecordTable(Sequence[Row]):
     def __getitem__(self, place: int | slice) -> Row | RecordTable:
         if isinstance(place, slice):
             return self._take(range(*place.indices(len(self))))
+        if not -len(self) <= place < len(self):  # a table without columns would have no end
+            raise IndexError(f"there are {len(self)} {self.name}, so none has the number {place}")
         return Row({name: column[place] for name, column in self._columns.items()})
 
     def __repr__(self) -> str:

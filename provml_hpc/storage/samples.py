@@ -1,4 +1,4 @@
-"""Sample tables in a closed file: their names, their columns, written and read a stretch at a time."""
+"""Sample tables in a closed file, of measures and of counters: names, columns, written and read a stretch at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from provml_hpc.storage import careful
 from provml_hpc.storage.careful import clean
 from provml_hpc.storage.columns import CHUNK, COMPRESSED, SAMPLES, describe, row_count, told_columns
 
-GROUP = "samples"
+GROUP, TELEMETRY = "samples", "telemetry"
+"""Where the tables of measures lie, and those of the counters that were sampled beside the training."""
 
 _Columns = dict[str, np.ndarray[Any, np.dtype[Any]]]
 _NARROW = {"rank": "<i4", "attempt": "<i4"}
@@ -46,33 +47,37 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
 
 
 def place_samples(graph: Graph) -> None:
-    """Give every sample table its group and columns in the file, and let each MetricSeries point there.
+    """Give every sample table its group and columns in the file, and let each series point there.
 
     Where a measure lies in several tables, its series points at the one with most rows, and lists the others.
     """
     uuids = _uuids(graph)
-    paths: set[str] = set()
     pointers: dict[str, list[tuple[str, str, int]]] = {}
-    for table in graph.samples:
-        name = free_name(table.name or "samples", paths)
-        paths.add(name)
-        table.path = f"/{GROUP}/{name}"
-        columns: dict[str, str] = {}
-        for measure in table.measures:
-            columns[measure] = free_name(measure, (*FIXED_COLUMNS, *columns.values()))
-        table.column_of = columns
-        for measure in table.measures:
-            uuid = identity.series(graph.run.uuid, uuids[table.activity], measure)
-            pointers.setdefault(uuid, []).append((table.path, columns[measure], table.count))
-    series = graph.nodes.get("MetricSeries")
-    if series is None:
-        return
+    for group, tables in ((GROUP, graph.samples), (TELEMETRY, graph.telemetry)):
+        paths: set[str] = set()
+        for table in tables:
+            name = free_name(table.name or "samples", paths)
+            paths.add(name)
+            table.path = f"/{group}/{name}"
+            columns: dict[str, str] = {}
+            for measure in table.measures:
+                columns[measure] = free_name(measure, (*FIXED_COLUMNS, *columns.values()))
+            table.column_of = columns
+            for measure in table.measures:
+                if table.place == ABSENT:
+                    uuid = identity.series(graph.run.uuid, uuids[table.activity], measure)
+                else:
+                    uuid = identity.telemetry(graph.run.uuid, uuids[table.place], table.name, measure)
+                pointers.setdefault(uuid, []).append((table.path, columns[measure], table.count))
     for places in pointers.values():
         places.sort(key=lambda place: -place[2])
-    found = [pointers.get(str(uuid), [("", "", 0)]) for uuid in series.columns["uuid"]]
-    series.columns["path"] = [places[0][0] for places in found]
-    series.columns["column"] = [places[0][1] for places in found]
-    series.columns["elsewhere"] = [_others(places[1:]) for places in found]
+    for cls in ("MetricSeries", "TelemetrySeries"):
+        series = graph.nodes.get(cls)
+        if series is not None:
+            found = [pointers.get(str(uuid), [("", "", 0)]) for uuid in series.columns["uuid"]]
+            series.columns["path"] = [places[0][0] for places in found]
+            series.columns["column"] = [places[0][1] for places in found]
+            series.columns["elsewhere"] = [_others(places[1:]) for places in found]
 
 
 def _others(places: list[tuple[str, str, int]]) -> str:
@@ -100,27 +105,44 @@ def write_samples(file: Any, graph: Graph, check: Callable[[], None]) -> None:
     check
         Called between chunks; what it raises ends the writing.
     """
-    parent = file.create_group(GROUP, track_order=True)
     uuids = _uuids(graph)
-    for table in graph.samples:
-        group = parent.create_group(table.path.rpartition("/")[2])
-        describe(
-            group, SAMPLES, table.count, [*FIXED_COLUMNS, *(table.column_of[measure] for measure in table.measures)]
-        )
-        careful.put_text(group, "label", table.name)
-        group.attrs["activity"] = table.activity
-        careful.put_text(group, "activity_uuid", uuids[table.activity])
-        _write_rows(group, table, check)
+    for name, tables in ((GROUP, graph.samples), (TELEMETRY, graph.telemetry)):
+        if not tables and name == TELEMETRY:
+            continue
+        parent = file.create_group(name, track_order=True)
+        for table in tables:
+            _write_table(parent, table, uuids, check)
+
+
+def _fixed(table: SampleTable) -> tuple[str, ...]:
+    """Return the fixed columns of a table: nothing is ever sampled within a section."""
+    return tuple(name for name in FIXED_COLUMNS if table.place == ABSENT or name != "section")
+
+
+def _write_table(parent: Any, table: SampleTable, uuids: dict[int, str], check: Callable[[], None]) -> None:
+    group = parent.create_group(table.path.rpartition("/")[2])
+    columns = [*_fixed(table), *(table.column_of[measure] for measure in table.measures)]
+    describe(group, SAMPLES, table.count, columns)
+    careful.put_text(group, "label", table.name)
+    group.attrs["activity"] = table.activity
+    careful.put_text(group, "activity_uuid", uuids[table.activity])
+    if table.place != ABSENT:
+        group.attrs["place"] = table.place
+        careful.put_text(group, "place_uuid", uuids[table.place])
+    _write_rows(group, table, check)
 
 
 def _write_rows(group: Any, table: SampleTable, check: Callable[[], None]) -> None:
-    fixed = {name: _Column(group, name, table.count, _NARROW.get(name, "<i8")) for name in FIXED_COLUMNS}
+    fixed = {name: _Column(group, name, table.count, _NARROW.get(name, "<i8")) for name in _fixed(table)}
     values = {measure: _Column(group, table.column_of[measure], table.count, "<f8") for measure in table.measures}
     careful.put_text(fixed["time_ns"].dataset, "units", "nanoseconds since 1970-01-01T00:00:00Z")
     for name in ("section", "step"):
-        fixed[name].dataset.attrs["absent"] = np.int64(ABSENT)
+        if name in fixed:
+            fixed[name].dataset.attrs["absent"] = np.int64(ABSENT)
     for measure, column in values.items():
         careful.put_text(column.dataset, "measure", measure)
+        if table.units.get(measure):
+            careful.put_text(column.dataset, "units", table.units[measure])
     for start in range(0, table.count, CHUNK):
         check()
         columns = table.read(start, min(start + CHUNK, table.count))
@@ -196,6 +218,8 @@ def read_samples(group: Any) -> SampleTable:
         read,
         str(group.name),
         names,
+        int(careful.attribute(group, "place", ABSENT)),
+        {measure: str(careful.attribute(dataset, "units", "")) for measure, dataset in values.items()},
     )
 
 

@@ -22,7 +22,7 @@ from provml_hpc.storage.columns import CHUNK, TABLE, read_table, row_count, writ
 from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
 from provml_hpc.storage.place import FORMAT_NAME
-from provml_hpc.storage.samples import GROUP, place_samples, read_columns, read_samples, write_samples
+from provml_hpc.storage.samples import GROUP, TELEMETRY, place_samples, read_columns, read_samples, write_samples
 
 FORMAT_VERSION = "1.1"
 """The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
@@ -253,10 +253,10 @@ class TablesFile:
         if "path" in table.columns and "column" in table.columns and "file" in table.columns:
             table.columns["file"] = [self.path.name if path else "" for path in table.columns["path"]]
 
-    def samples(self) -> list[SampleTable]:
-        """Return the sample tables, whose rows are read when they are asked for."""
+    def samples(self, kind: str = GROUP) -> list[SampleTable]:
+        """Return the tables of ``"samples"`` or ``"telemetry"``, whose rows are read when they are asked for."""
         with self.guarded():
-            group = careful.find(self._file, GROUP)
+            group = careful.find(self._file, kind)
             return [self._careful(read_samples(careful.member(group, name))) for name in careful.members(group)]
 
     def _careful(self, table: SampleTable) -> SampleTable:
@@ -290,7 +290,7 @@ class TablesFile:
         """
         nodes = LazyDict(self._known(RECORDS), lambda name: self.table(RECORDS, name))
         relations = LazyDict(self._known(RELATIONS), lambda name: self.table(RELATIONS, name))
-        return Graph(self.run, nodes, relations, self.samples())
+        return Graph(self.run, nodes, relations, self.samples(), self.samples(TELEMETRY))
 
     def _known(self, kind: str) -> list[str]:
         return [name for name in self.names(kind) if name in _KNOWN[kind]]

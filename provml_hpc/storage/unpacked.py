@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from provml_hpc import records
-from provml_hpc.assembly.activities import Activities
+from provml_hpc.assembly.activities import Activities, rank_uuid
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.frames import Stream, read
-from provml_hpc.assembly.graph import SampleTable, key_of
+from provml_hpc.assembly.graph import ABSENT, SampleTable, key_of
+from provml_hpc.assembly.telemetry import Telemetry, counters
 from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
 from provml_hpc.storage import careful
@@ -62,7 +63,12 @@ class Unpacked:
         self._streams: dict[Source, Stream] = {}
         for source in self._records.sources():
             self._streams[source] = read(self._records, source)
-        activities = Activities(graph.run, Builder(), self._streams.values())
+        builder = Builder()
+        activities = Activities(graph.run, builder, self._streams.values())
+        for source in self._streams:
+            if source.lane == records.RUN_LANE:
+                builder.node("Rank", rank_uuid(graph.run, source.attempt, source.rank))
+        telemetry = Telemetry(graph.run, builder, list(self._streams.values()))
         ids: dict[str, int] = {}
         for table in graph.nodes.values():
             ids.update(zip(table.columns["uuid"], np.asarray(table.columns["id"]).tolist(), strict=True))
@@ -76,8 +82,13 @@ class Unpacked:
                     names = json.loads(record.measures)
                     activity = ids.get(activities.part(source, record.activity).uuid, -1)
                     self._layouts[source, activity, tuple(sorted(names))] = record.number, names
+                elif isinstance(record, records.Counters):
+                    place = telemetry.place(source, record)
+                    if place is not None:
+                        names = [*counters(record)]
+                        self._layouts[source, ids.get(place.uuid, -1), tuple(sorted(names))] = record.number, names
         self._shares: dict[Source, list[_Share]] = {source: [] for source in self._streams}
-        for sample_table in graph.samples:
+        for sample_table in (*graph.samples, *graph.telemetry):
             self._share_out(sample_table)
 
     def sources(self) -> list[Source]:
@@ -129,9 +140,10 @@ class Unpacked:
                 self._shares[source].append(_Share(table, start, stop, number, names))
 
     def _layout(self, attempt: int, rank: int, table: SampleTable) -> tuple[Source, int, list[str]] | None:
-        for lane in (records.RUN_LANE, records.SIDE_LANE):
+        about = table.activity if table.place == ABSENT else table.place
+        for lane in (records.RUN_LANE, records.SIDE_LANE, records.TELEMETRY_LANE):
             source = Source(attempt, rank, lane)
-            found = self._layouts.get((source, table.activity, tuple(sorted(table.measures))))
+            found = self._layouts.get((source, about, tuple(sorted(table.measures))))
             if found is not None:
                 return source, *found
         return None

@@ -617,7 +617,7 @@ class TestCost:
     def test_without_telemetry_gpu_hours_and_energy_are_unknown_and_not_zero(self) -> None:
         found = answer([self.job("search", [0.5, 0.9]).graph()], "cost")
         assert cells(found, "GPU hours", "energy Wh") == [(None, None), (None, None)]
-        assert any("2 of 2 are unknown" in note for note in found.notes)
+        assert any("2 of 2 are unknown: no telemetry" in note for note in found.notes)
 
     def test_files_of_several_studies_and_the_study_chooses(self) -> None:
         graphs = [self.job("a", [0.5]).graph(), self.job("b", [0.7], study="wells").graph()]

@@ -13,6 +13,7 @@ import numpy as np
 
 from provml_hpc import vocabulary
 from provml_hpc.assembly.graph import ABSENT, Graph, Table
+from provml_tools import info_telemetry
 from provml_tools.query.answer import Answer, kind_of, when
 from provml_tools.query.tables import cell, number, safe, write_table
 
@@ -97,8 +98,9 @@ def describe(graph: Graph) -> dict[str, Any]:
         "parameters": known.parameters(),
         "data": known.data(),
         "measures": known.measures(),
+        "telemetry": info_telemetry.collect(graph),
         "rows": {name: len(table) for name, table in graph.nodes.items()}
-        | {"samples": sum(table.count for table in graph.samples)},
+        | {"samples": sum(table.count for table in (*graph.samples, *graph.telemetry))},
         "dropped": details.get("dropped", []),
         "disagreements": details.get("disagreements", []),
         "cost": {name: _spread(by_rank) for name, by_rank in details.get("cost", {}).items()},
@@ -201,16 +203,13 @@ class _Records:
     def measures(self) -> list[dict[str, Any]]:
         """Return each measure with its samples and its evaluations."""
         found: dict[tuple[str, str], dict[str, Any]] = {}
-        for cls in ("MetricSeries", "TelemetrySeries"):
-            for row in self.rows(cls):
-                one = found.setdefault(
-                    (row["label"], "samples"), {"count": 0, "last": None, "least": None, "most": None}
-                )
-                one["count"] += row["count"] if row["count"] != ABSENT else 0
-                one["last"] = row["last"]
-                for name, column, choose in (("least", "minimum", min), ("most", "maximum", max)):
-                    if row[column] == row[column]:
-                        one[name] = row[column] if one[name] is None else choose(one[name], row[column])
+        for row in self.rows("MetricSeries"):
+            one = found.setdefault((row["label"], "samples"), {"count": 0, "last": None, "least": None, "most": None})
+            one["count"] += row["count"] if row["count"] != ABSENT else 0
+            one["last"] = row["last"]
+            for name, column, choose in (("least", "minimum", min), ("most", "maximum", max)):
+                if row[column] == row[column]:
+                    one[name] = row[column] if one[name] is None else choose(one[name], row[column])
         for row in sorted(self.rows("ModelEvaluation"), key=lambda row: row["time_ns"]):
             one = found.setdefault((row["label"], "evaluations"), {"count": 0, "last": None})
             one["count"] += 1
@@ -316,6 +315,7 @@ class _Screen:
         self._parameters()
         self._data()
         self._measures()
+        self._telemetry()
         self._losses()
 
     def _when(self) -> None:
@@ -409,6 +409,10 @@ class _Screen:
         ]
         columns = ["measure", "from", "count", "last", "least", "most"]
         self.table("Measures", columns, rows[: 2 * _MOST], len(rows) - len(rows[: 2 * _MOST]))
+
+    def _telemetry(self) -> None:
+        rows = info_telemetry.rows(self.found["telemetry"])
+        self.table("Telemetry", info_telemetry.COLUMNS, rows[:_MOST], len(rows) - len(rows[:_MOST]))
 
     def _losses(self) -> None:
         found = self.found

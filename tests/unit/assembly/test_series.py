@@ -208,7 +208,7 @@ def test_a_record_that_cannot_be_decoded_is_passed_over_and_counted() -> None:
     rank = frames.rank()
     at = len(rank.open_block)
     rank(records.Fact("run", "n", "text", "x"))
-    rank.open_block[at + 32 : at + 36] = b"\xff\xff\xff\x7f"
+    rank.open_block[at + 40 : at + 44] = b"\xff\xff\xff\x7f"
     rank.open(TRAINING)
     view = frames.view()
     assert view.one(TRAINING)

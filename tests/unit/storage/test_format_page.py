@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from provml_hpc.assembly.graph import FIXED_COLUMNS, VALUE_TYPES
-from provml_hpc.storage import columns, log_format, owner, tables
+from provml_hpc.storage import columns, log_format, owner, samples, tables
 from provml_hpc.storage.place import FORMAT_NAME
 
 
@@ -33,6 +33,7 @@ def test_names_versions_and_numbers(page: str) -> None:
     for name in (*FIXED_COLUMNS, *VALUE_TYPES, *log_format.DATASETS, owner.LOCK, owner.RECOVERY, owner.HEARTBEAT):
         assert f"`{name}`" in page
     assert {tables.RECORDS, tables.RELATIONS, tables.COMMITS} == {"records", "relations", "commits"}
+    assert f"`/{samples.TELEMETRY}/NAME`" in page
     assert f"{columns.CHUNK:,} rows" in page
     assert f"{owner.STALE_S // 86400} days" in page
     assert f"{log_format.ATTEMPTS} attempts" in page

@@ -317,3 +317,10 @@ def test_a_closed_reader_says_so(path: Path) -> None:
     with pytest.raises(StateError, match="open it again"):
         _ = file.activities
     assert "closed" in repr(file)
+
+
+def test_a_table_of_nothing_has_an_end() -> None:
+    table = RecordTable("Device", {})
+    assert list(table) == []
+    with pytest.raises(IndexError, match="there are 0 Device"):
+        table[0]

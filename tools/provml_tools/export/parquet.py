@@ -61,12 +61,16 @@ class _Writer:
                     kinds = {field.name: field.type for field in fields(name)}
                     self._save(f"{group}/{name}.parquet", self._table(table, kinds))
         names: dict[str, int] = {}
-        for samples in self._graph.samples:
+        for folder, samples in (
+            *(("samples", one) for one in self._graph.samples),
+            *(("telemetry", one) for one in self._graph.telemetry),
+        ):
             name = _NOT_A_NAME.sub("_", samples.path.rpartition("/")[2] or samples.name) or "samples"
-            names[name.lower()] = names.get(name.lower(), 0) + 1
-            if names[name.lower()] > 1:
-                name += f"-{names[name.lower()]}"
-            self._write_samples(samples, name)
+            taken = f"{folder}/{name}".lower()
+            names[taken] = names.get(taken, 0) + 1
+            if names[taken] > 1:
+                name += f"-{names[taken]}"
+            self._write_samples(samples, f"{folder}/{name}")
         return self._files
 
     def _place(self, name: str) -> Path:
@@ -136,7 +140,7 @@ class _Writer:
         fields += [pa.field(column, pa.float64()) for column in measures.values()]
         schema = pa.schema(fields, metadata=self._about)
         with (
-            self._place(f"samples/{name}.parquet").open("wb") as stream,
+            self._place(f"{name}.parquet").open("wb") as stream,
             pyarrow.parquet.ParquetWriter(stream, schema, compression="zstd") as writer,
         ):
             for start in range(0, max(samples.count, 1), ROWS):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+from provml_hpc.assembly.graph import ABSENT, Graph
+from provml_hpc.storage.costs import Meter, Span, Spent, last_ns
 from provml_tools.query.answer import Answer, Options, when
 from provml_tools.query.engine import Engine, Iri, Row
 from provml_tools.query.named import NamedQuery, find
@@ -12,6 +14,8 @@ from provml_tools.query.trainings import rank_trainings
 
 HOUR = 3600e9
 """Nanoseconds."""
+_WHOLE = 0.95
+"""The share of GPU hours from which on their energy counts as known."""
 
 
 def cost(engine: Engine, query: NamedQuery, options: Options) -> Answer:
@@ -24,12 +28,14 @@ def cost(engine: Engine, query: NamedQuery, options: Options) -> Answer:
     for row in engine.select(query.bind(options.values)):
         parts[str(row["training"])].append(row)
     measure = [ranking.best] if ranking.best else []
-    spent = ["wall s", "rank hours", "GPU hours", "energy Wh"]
+    spent, told = ["wall s", "rank hours", "GPU hours", "energy Wh"], ["energy from", "measured", "devices"]
     rows: list[dict[str, Any]] = []
     running = 0
+    meters = _Meters(engine)
     for one in ranking.trainings:
-        found = parts[one.iri]
+        found = meters.until_last(one.iri, parts[one.iri])
         running += any(row["finished"] is None for row in found)
+        taken = meters.spent(one.iri, found)
         rows.append(
             {
                 "training": one.name,
@@ -37,15 +43,19 @@ def cost(engine: Engine, query: NamedQuery, options: Options) -> Answer:
                 "study": ", ".join(one.studies),
                 **{name: ranking.values(one).get(name) for name in measure},
                 **_times(found),
-                "GPU hours": None,
-                "energy Wh": None,
+                "GPU hours": None if taken.gpu_s is None else taken.gpu_s / 3600,
+                "energy Wh": None if taken.energy_J is None else taken.energy_J / 3600,
+                "energy from": taken.energy_from or None,
+                "measured": taken.measured,
+                "devices": ", ".join(taken.devices),
                 "outcome": one.outcome,
                 "ranks": one.ranks,
                 "started": when(one.started),
                 "iri": Iri(one.iri),
             }
         )
-    columns = ["training", "experiment", "study", *measure, *spent, "outcome", "ranks", "started", "iri"]
+    columns = ["training", "experiment", "study", *measure, *spent, *told, "outcome", "ranks", "started", "iri"]
+    columns = list(dict.fromkeys(columns))  # a measure may have the name of one of ours
     answer = Answer(columns, rows, query.title, shown=["training", "experiment", *measure, *spent])
     if len({row["study"] for row in rows}) > 1:
         answer.shown.insert(2, "study")
@@ -54,11 +64,78 @@ def cost(engine: Engine, query: NamedQuery, options: Options) -> Answer:
     if rows and (ranking.best is None or len(rows) > 1):
         answer.notes.append(ranking.note)
     if running:
-        answer.notes.append(f"{running} of them did not end: what is open is counted up to the last commit of its file")
-    unknown = sum(row["GPU hours"] is None for row in rows)
-    if unknown:
-        answer.notes.append(f"GPU hours and energy of {unknown} of {len(rows)} are unknown: no telemetry was recorded")
+        answer.notes.append(
+            f"{running} of them did not end: what is open is counted up to the last that its file tells of"
+        )
+    answer.notes += _remarks(rows, meters)
     return answer
+
+
+class _Meters:
+    """Finds the telemetry of each training: in the file that has it, which is read only when it is asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._of: dict[str, tuple[Graph, Meter]] | None = None
+        self.slices = 0
+
+    def until_last(self, training: str, rows: list[Row]) -> list[Row]:
+        """Return the parts of a training, with the last that its file has in place of the last commit."""
+        known = self._find().get(training[-36:]) if any(row["ended"] is None for row in rows) else None
+        last = last_ns(known[0]) if known is not None else ABSENT
+        return rows if last == ABSENT else [{**row, "until": last} for row in rows]
+
+    def spent(self, training: str, rows: list[Row]) -> Spent:
+        """Return what the devices took that the ranks of a training used."""
+        known = self._find().get(training[-36:])
+        if known is None:
+            return Spent()
+        found = known[1].spent(_spans(rows))
+        self.slices += found.slices
+        return found
+
+    def _find(self) -> dict[str, tuple[Graph, Meter]]:
+        if self._of is None:
+            self._of = {}
+            for graph in self._engine.graphs:
+                trainings = graph.nodes.get("TrainingExecution")
+                if trainings is not None:
+                    self._of |= dict.fromkeys(map(str, trainings.columns["uuid"]), (graph, Meter(graph)))
+        return self._of
+
+
+def _spans(rows: list[Row]) -> list[Span]:
+    found = set()
+    for row in rows:
+        length = _length(row["started"], row["ended"], row["until"])
+        if length is not None and isinstance(row["rank"], int) and isinstance(row["started"], int):
+            attempt = row["attempt"] if isinstance(row["attempt"], int) else 1
+            found.add(Span(attempt, row["rank"], row["started"], row["started"] + length))
+    return sorted(found)
+
+
+def _remarks(rows: list[dict[str, Any]], meters: _Meters) -> list[str]:
+    """Return what a person should know of the numbers: what is unknown, and how the others came about."""
+    notes = []
+    no_hours = sum(row["GPU hours"] is None for row in rows)
+    no_energy = sum(row["energy Wh"] is None for row in rows) - no_hours
+    if no_hours:
+        why = "no telemetry tells of a device that their ranks used"
+        notes.append(f"GPU hours and energy of {no_hours} of {len(rows)} are unknown: {why}")
+    if no_energy:
+        notes.append(f"the energy of {no_energy} more is unknown: their devices have no counter of energy or power")
+    integrated = sum("power" in str(row["energy from"] or "") for row in rows)
+    if integrated:
+        notes.append(f"the energy of {integrated} is power integrated over time: their devices have no counter of it")
+    partly = [row["measured"] for row in rows if row["measured"] is not None and row["measured"] < _WHOLE]
+    if partly:
+        share = f"{min(partly):.0%}"
+        notes.append(f"the energy of {len(partly)} is known of a part of their GPU hours only, {share} at the least")
+    if meters.slices:
+        notes.append(
+            "an hour of a slice of a GPU (MIG) counts as an hour; the energy of a slice is not told by its GPU"
+        )
+    return notes
 
 
 def _times(rows: list[Row]) -> dict[str, float | None]:

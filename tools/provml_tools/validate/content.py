@@ -39,7 +39,7 @@ class Content:
         self._labels: list[str] = [""] * total
         self.records = total
         self.statements = sum(len(table) for table in graph.relations.values())
-        self.samples = sum(table.count for table in graph.samples)
+        self.samples = sum(table.count for table in (*graph.samples, *graph.telemetry))
 
     def check(self) -> Iterator[Finding]:
         """Yield what is wrong, the identifiers first, since all else goes by them."""
@@ -188,8 +188,14 @@ class Content:
         activities = [cls.code for cls in vocabulary.CLASSES if "prov:Activity" in cls.prov]
         series = self._series()
         sums: dict[int, _Sum] = {}
-        for table in self._graph.samples:
+        places = [vocabulary.CLASS[name].code for name in ("Device", "ComputeNode", "Rank")]
+        for table in (*self._graph.samples, *self._graph.telemetry):
             where = table.path or f"samples of {table.name!r}"
+            if table in self._graph.telemetry and (
+                self._class(table.place) == "" or int(self._codes[table.place]) not in places
+            ):
+                yield fault("samples", where, "they are of no device, node or rank", _RECOVER)
+                continue
             if self._class(table.activity) == "" or int(self._codes[table.activity]) not in activities:
                 yield fault("samples", where, "they are of no activity", _RECOVER)
                 continue
@@ -243,7 +249,7 @@ class Content:
             column = table.column_of.get(measure, measure)
             found = series.get((table.path, column))
             if found is None:
-                yield fault("series", f"{where}, {measure}", "no MetricSeries points at these samples", _RECOVER)
+                yield fault("series", f"{where}, {measure}", "no series points at these samples", _RECOVER)
                 continue
             one = sums.setdefault(found["id"], _Sum(found))
             one.add(table.count, lowest[measure], highest[measure])

@@ -54,9 +54,10 @@ def _layout(tables: TablesFile) -> Iterator[Finding]:
                 continue
             fields = vocabulary.fields(name) if kind == "records" else vocabulary.RELATION[name].fields
             yield from _table(careful.member(group, name), kind, dict(column_names(fields)))
-    samples = careful.find(file, "samples")
-    for name in careful.members(samples):
-        yield from _samples(careful.member(samples, name))
+    for kind in ("samples", "telemetry"):
+        found = careful.find(file, kind)
+        for name in careful.members(found):
+            yield from _samples(careful.member(found, name), kind)
     yield from _commits(tables)
 
 
@@ -136,16 +137,17 @@ def _fits(dataset: Any, type_: str) -> bool:
     return bool(dataset.dtype.kind in _KINDS[type_])
 
 
-def _samples(group: Any) -> Iterator[Finding]:
+def _samples(group: Any, kind: str) -> Iterator[Finding]:
     if not isinstance(group, h5py.Group):
         yield fault("group", group.name, "it is no group", _WRITER)
         return
     yield from _describes(group, _SAMPLES)
-    for name in ("label", "activity", "activity_uuid"):
+    of_place = kind == "telemetry"
+    for name in ("label", "activity", "activity_uuid", *(("place", "place_uuid") if of_place else ())):
         if careful.attribute(group, name) is None:
             yield fault("samples-attribute", f"{group.name} @{name}", "it is missing", _WRITER)
     for name in FIXED_COLUMNS:
-        if not careful.has(group, name):
+        if not careful.has(group, name) and not (of_place and name == "section"):
             yield fault("columns", group.name, f"the column {name} is missing", _WRITER)
     for name in careful.members(group):
         column = careful.member(group, name)
