@@ -67,6 +67,10 @@ faults: environments ## kill N jobs (default 250) with each MPI, at every phase,
 	$(RUN) -m tests.faults.campaign --kills $(N)
 	$(OPENMPI)/bin/python -m tests.faults.campaign --kills $(N)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## spoil N files (default 250) for each command that reads files: only clean errors, whatever they hold
+	$(RUN) -m tests.faults.fuzz --files $(N)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
 	$(VENV)/bin/ruff check .

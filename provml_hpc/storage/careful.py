@@ -16,12 +16,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5a, h5d, h5l, h5s, h5t
+from h5py import h5a, h5d, h5i, h5l, h5s, h5t
 
 MOST_PACKED = 1100
 """No filter of ours packs better than so many to one: deflate ends at 1032."""
 LARGEST_CHUNK = 1 << 26
 """Bytes of the largest chunk that is read: HDF5 takes the memory for a whole one at once."""
+
+SMALL = 1 << 16
+"""Bytes that anything may claim to have: checking that would cost more than they do."""
 
 _FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
@@ -136,7 +139,7 @@ def attribute(thing: Any, name: str, default: Any = None) -> Any:
     if space.get_simple_extent_type() == h5s.NULL:
         return default
     size = prod(found.shape) * found.get_type().get_size()
-    if not 0 <= size <= file_size(thing):
+    if size > SMALL and size > file_size(thing):
         raise ValueError(f"the attribute {name} is larger than its file")
     if found.get_type().get_class() not in (h5t.STRING, h5t.INTEGER, h5t.FLOAT, h5t.ENUM):
         raise ValueError(f"the attribute {name} is of a type that is not used here")
@@ -227,7 +230,7 @@ def _encoded(name: str) -> bytes:
 def file_size(thing: Any) -> int:
     """Return the bytes of the file that something lies in."""
     # What the system says: HDF5 would believe the file itself.
-    return os.fstat(thing.file.id.get_vfd_handle()).st_size
+    return os.fstat(h5i.get_file_id(thing.id).get_vfd_handle()).st_size
 
 
 def check_storage(dataset: Any) -> bool:
@@ -257,6 +260,9 @@ def _check_size(dataset: Any, packed: bool) -> None:
     where, item, shape = dataset.name, dataset.id.get_type().get_size(), dataset.shape
     if shape is None:
         raise ValueError(f"{where} has no shape")
-    size, stored, limit = prod(shape) * item, dataset.id.get_storage_size(), file_size(dataset)
+    size = prod(shape) * item
+    if size <= SMALL:
+        return
+    stored, limit = dataset.id.get_storage_size(), file_size(dataset)
     if stored > limit or size > (stored * MOST_PACKED if packed else stored):
         raise ValueError(f"{where} says that it has {size} bytes, which its file has not")

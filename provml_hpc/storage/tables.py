@@ -174,7 +174,10 @@ class TablesFile:
             raise FormatError(
                 f"{self.path} has format {version}, this release reads {FORMAT_VERSION}: use a release of its time"
             )
-        details = json.loads(str(found.get("details", "{}")))
+        try:
+            details = json.loads(str(found.get("details", "{}")))
+        except RecursionError as error:
+            raise ValueError("its details are nested too deeply") from error
         found["details"] = details if isinstance(details, dict) else {}
         return found
 
@@ -212,8 +215,8 @@ class TablesFile:
         return RunInfo(
             str(told.get("run", "")),
             **texts,
-            started_ns=int(told.get("started_ns", ABSENT)),
-            committed_ns=int(told.get("committed_ns", ABSENT)),
+            started_ns=_time(told.get("started_ns")),
+            committed_ns=_time(told.get("committed_ns")),
             file=self.path.name,
             apart=bool(told.get("apart", False)),
             details=dict(told["details"]),
@@ -310,6 +313,10 @@ class TablesFile:
 
     def __repr__(self) -> str:
         return f"<TablesFile {str(self.path)!r}, run {self.attributes.get('name')!r}>"
+
+
+def _time(value: Any) -> int:
+    return value if isinstance(value, int) and -(2**63) <= value < 2**63 else ABSENT
 
 
 def _kind(group: Any) -> str:

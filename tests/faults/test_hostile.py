@@ -1,63 +1,188 @@
-"""Files that somebody spoiled, by accident or on purpose: clean errors only. ``tests.faults.hostile`` does more."""
+"""Files that somebody spoiled, by accident or on purpose: clean errors only. ``make fuzz`` does more of the same."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.faults import hostile
+import provml_hpc as provml
+from provml_hpc import records
+from provml_hpc.assembly.frames import samples, split
+from provml_hpc.journal import FIRST
+from provml_hpc.storage.log import LogWriter
+from provml_hpc.storage.place import hidden_of, partial_of
+from provml_hpc.storage.recover import recover
+from tests.faults.fuzz import hdf5, originals, targets, workers
+from tests.faults.fuzz.originals import Originals
+from tests.mpi import launch
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Return a folder with what is spoiled."""
-    root = tmp_path_factory.mktemp("hostile")
-    hostile.make(root / "origin")
-    yield root / "origin"
-    shutil.rmtree(root)
+def root() -> Iterator[Path]:
+    """Return a folder for mutants, in memory where there is such a place."""
+    shared = Path("/dev/shm")
+    place = (shared if shared.is_dir() else Path("/tmp")) / f"provml-hostile-{os.getpid()}"
+    place.mkdir()
+    yield place
+    shutil.rmtree(place)
 
 
-def test_what_is_spoiled_is_fine_before(origin: Path, tmp_path: Path) -> None:
-    for name in ("left", "closed"):
-        shutil.copytree(origin / name, tmp_path / name)
-        assert hostile.face(tmp_path / name / "job.h5") == "fine"
+@pytest.fixture(scope="module")
+def made(root: Path) -> Originals:
+    """Return what is spoiled."""
+    return originals.make(root / "originals")
 
 
-@settings(max_examples=40)
-@given(seed=st.integers(0, 2**32))
-def test_spoiled_journals(origin: Path, tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
-    folder = tmp_path_factory.mktemp("one")
-    assert hostile.face(hostile.spoil(origin, folder / "job", "journal", seed)) in ("fine", "FormatError")
-    assert [path.name for path in folder.iterdir()] == ["job"]
-    shutil.rmtree(folder)
+def _laid_out(made: Originals, folder: Path) -> Path:
+    hidden = folder / ".job.h5.provml"
+    hidden.mkdir(mode=0o700, parents=True)
+    (folder / "job.h5.partial").write_bytes(made.log)
+    for name, data in made.journals.items():
+        (hidden / name).write_bytes(data)
+    (hidden / "heartbeat").write_bytes(made.heartbeat)
+    return folder / "job.h5"
 
 
-@pytest.mark.parametrize("kind", ["journal", "partial"])
-def test_spoiled_leftovers_in_a_child_with_limits(kind: str, origin: Path) -> None:
-    outcomes, faults, _ = hostile.face_all(origin, kind, 40)
-    assert faults == []
-    assert outcomes["fine"] > 0
-    assert kind == "journal" or outcomes["FormatError"] > 0  # what is left of a journal is always good for something
+def test_what_is_spoiled_is_fine_before(made: Originals, tmp_path: Path) -> None:
+    output = _laid_out(made, tmp_path / "left")
+    assert recover(output, force=True).taken > 0
+    for number, data in enumerate((made.closed, made.small, made.old, output.read_bytes())):
+        path = tmp_path / f"{number}.h5"
+        path.write_bytes(data)
+        for target in ("info", "convert", "validate"):
+            assert (number, target, targets.face(target, targets.Mutant(path, "closed"), 0)) == (number, target, "done")
 
 
-def test_spoiled_closed_files_in_a_child_with_limits(origin: Path) -> None:
-    """The HDF5 library itself may not come back from one, so that is the child's limit and not ours."""
-    outcomes, faults, _ = hostile.face_all(origin, "closed", 40)
-    assert [fault for fault in faults if not fault.endswith("took too long")] == []
-    assert outcomes["fine"] > 0
-    assert outcomes["FormatError"] > 0
+def test_the_checksum_of_hdf5_is_known(made: Originals) -> None:
+    """Otherwise mutants of metadata would end at its checksum, and test nothing behind it."""
+    known = [made.closed[start : start + 4] for start, _, _ in hdf5.blocks(made.closed)]
+    for sign in (b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"BTHD", b"BTLF"):
+        assert known.count(sign) == made.closed.count(sign) > 0
+    assert len(hdf5.blocks(made.log)) > 5
 
 
-def test_a_journal_that_claims_to_be_huge_takes_no_memory(origin: Path, tmp_path: Path) -> None:
-    shutil.copytree(origin / "left", tmp_path / "left")
-    journal = next((tmp_path / "left").glob(".*.provml/*-l0-s000.journal"))
+@pytest.mark.parametrize("target", ["journal", "log", "recover", "info", "convert", "validate"])
+def test_mutants_end_cleanly(target: str, made: Originals, root: Path) -> None:
+    """Not one brings down a command, and HDF5 only its child."""
+    files = {"journal": 150, "log": 60}.get(target, 25)
+    found = workers.Campaign(made, target, root).run(range(5_000_000, 5_000_000 + files))
+    assert found.faults == []
+    assert found.files == files
+    assert found.outcomes["done"] > 0
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 3), st.integers(0, 2**64 - 1), st.binary(max_size=80))))
+@example([(40, 1, 1, b""), (48, 1, 2, b"")])
+def test_whatever_is_walked_over_can_be_split_and_decoded(parts: list[tuple[int, int, int, bytes]]) -> None:
+    data = b"".join(
+        struct.pack("<IIQq", size, layout, sequence, 0) + body.ljust(max(0, size - 24), b"\0")[: max(0, size - 24)]
+        for size, layout, sequence, body in parts
+    )
+    walked = list(records.walk(data))
+    end = walked[-1][0] + walked[-1][1] if walked else 0
+    found = split(data[:end])
+    assert found.records == [at for at, _, layout, _ in walked if not layout]
+    assert {n: len(rows) for n, rows in found.samples.items()} == {
+        layout: sum(one == layout for _, _, one, _ in walked) for _, _, layout, _ in walked if layout
+    }
+    for rows in found.samples.values():
+        assert samples(rows).values.shape[0] == len(rows)
+    for at in found.records:
+        try:
+            frame = records.decode(data, at)
+        except ValueError:
+            continue
+        assert frame is None or frame.sequence < 2**64
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=300))
+def test_no_bytes_are_too_odd_for_the_decoder(data: bytes) -> None:
+    for offset in range(0, max(1, len(data)), 8):
+        try:
+            records.decode(data, offset)
+        except ValueError:
+            continue
+    list(records.walk(data))
+
+
+def test_a_journal_that_claims_to_be_huge_takes_no_memory(made: Originals, tmp_path: Path) -> None:
+    output = _laid_out(made, tmp_path / "left")
+    journal = next(hidden_of(output).glob("*-l0-s000.journal"))
     with journal.open("r+b") as file:
         file.truncate(1 << 40)
         file.seek(8)
         file.write((1 << 40).to_bytes(8, "little"))
-    assert hostile.face_limited(tmp_path / "left" / "job.h5") in ("fine", "FormatError")
+    done = subprocess.run(
+        ["prlimit", f"--data={1 << 29}", sys.executable, "-m", "provml_tools.cli", "recover", str(output), "--force"],
+        env=launch.environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("run", ["/../../x", "..", "", "0" * 36, 7])
+@pytest.mark.parametrize("kind", ["log", "journal"])
+def test_names_of_folders_are_made_of_uuids_only(
+    kind: str, run: str | int, made: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run that a log names becomes part of the names of folders in which journals are looked for and removed."""
+    output = _laid_out(made, tmp_path / "job")
+    victim = tmp_path / "x"
+    victim.mkdir(mode=0o700)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "a" / "b"))
+    partial_of(output).unlink()
+    data = next(iter(made.journals.values()))
+    said = json.loads(data[64 : 64 + int.from_bytes(data[56:60], "little")])
+    told = json.dumps({**said, "run": run}).encode()
+    spoiled = data[:56] + len(told).to_bytes(4, "little") + data[60:64] + told.ljust(FIRST - 64, b"\0") + data[FIRST:]
+    (victim / "precious.journal").write_bytes(spoiled)
+    for path in hidden_of(output).glob("*.journal"):
+        path.unlink()
+    if kind == "log":
+        LogWriter.create(partial_of(output), {**said, "run": run}).close()
+    else:
+        (hidden_of(output) / "x.journal").write_bytes(spoiled)
+    with pytest.raises(provml.FormatError, match="of which run"):
+        recover(output, force=True)
+    assert (victim / "precious.journal").exists()
+
+
+def test_journals_in_a_folder_that_somebody_else_could_write_to_do_not_count(
+    made: Originals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of the right name in a place that all may write to, with records that the run never wrote."""
+    output = _laid_out(made, tmp_path / "job")
+    name = next(iter(made.journals))
+    planted = tmp_path / "tmp" / f"provml-{os.geteuid()}-{name[:8]}"
+    planted.mkdir(parents=True)
+    planted.chmod(0o777)
+    (hidden_of(output) / name).rename(planted / name)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    before = recover(output, dry_run=True, force=True).taken
+    planted.chmod(0o700)
+    assert recover(output, dry_run=True, force=True).taken > before
+    planted.chmod(0o777)
+    recover(output, force=True)
+    assert (planted / name).exists()
+
+
+def test_a_link_among_the_journals_is_not_followed(made: Originals, tmp_path: Path) -> None:
+    output = _laid_out(made, tmp_path / "job")
+    name = sorted(made.journals)[0]
+    elsewhere = tmp_path / "elsewhere"
+    (hidden_of(output) / name).rename(elsewhere)
+    (hidden_of(output) / name).symlink_to(elsewhere)
+    found = recover(output, force=True)
+    assert any(name in trouble for trouble in found.damage)
+    assert elsewhere.read_bytes()[FIRST:] == made.journals[name][FIRST:]

@@ -84,6 +84,8 @@ def _in_child(
     try:
         _die_with(parent)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if "faulthandler" in sys.modules and not os.environ.get("PROVML_DEBUG"):
+            sys.modules["faulthandler"].disable()  # the parent says it in one line
         _limit(options, sum(map(_size, names)))
         code = work(options)
         sys.stdout.flush()
