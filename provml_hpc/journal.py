@@ -116,12 +116,13 @@ class Segment:
         """The end of the last whole frame."""
         return int(self._words[1])
 
-    def seal(self) -> None:
-        """Write the checksum of all frames, as a commit or a crash path does."""
+    def seal(self) -> int:
+        """Write the checksum of all frames, as a commit or a crash path does, and return it."""
         length = self.length
         self._words[2] = 0
-        self._words[3] = zlib.crc32(self.view[FIRST:length])
+        self._words[3] = checksum = zlib.crc32(self.view[FIRST:length])
         self._words[2] = length
+        return checksum
 
     def restart(self) -> None:
         """Begin anew: what was here is safe elsewhere."""
@@ -324,10 +325,13 @@ class Journal:
         state[1] = sequence + 1
         return True
 
-    def seal(self) -> None:
-        """Checksum all that is pending."""
-        for segment in self._segments:
+    def seal(self) -> int:
+        """Checksum all that is pending, segment by segment, and return the checksum of the whole."""
+        whole = self._segments[0].seal()
+        for segment in self._segments[1:]:
             segment.seal()
+            whole = zlib.crc32(segment.view[FIRST : segment.length], whole)
+        return whole
 
     def chunks(self) -> list[memoryview]:
         """Return the pending frames, in order, as views that are good until :meth:`restart`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from provml_hpc import records
 from provml_hpc.capture.intake import LANE, Intake, swallow
@@ -62,8 +62,7 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         )
         agreement = session.transport.flush_point(report, deadline=deadline)
         wishes = session.transport.exchange(report.requests, deadline=deadline) if agreement.has_requests else []
-        answer = _gather(session, parcels, agreement, wishes, deadline)
-        trouble = str(answer["error"])
+        trouble, reading = _gather(session, parcels, agreement, wishes, deadline)
         if trouble:
             session.trouble(f"the file could not be written: {trouble}. What was logged stays in the journals")
         elif size:
@@ -75,7 +74,7 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
                     journal.restart()
         session.stop_requested = agreement.any_stop
         if agreement.has_requests:
-            session.digester.accept(answer["read"].get(str(session.rank), []))
+            session.digester.accept(reading.get(str(session.rank), []))
     session.cost_ns["flush"] += perf_counter_ns() - began
     session.cost_ns["flush_points"] += 1
     return agreement, trouble
@@ -87,40 +86,43 @@ def _parcels(journals: list[Journal]) -> list[memoryview]:
     for journal in journals:
         chunks = journal.chunks()
         if chunks:
-            journal.seal()
+            checksum = journal.seal()  # the file keeps it, so that it covers the way there too
             first = records.HEADER.unpack_from(chunks[0])[2]
             size = sum(map(len, chunks))
-            head = LANE.pack(journal.source.lane, first, journal.sequence, size)
+            head = LANE.pack(journal.source.lane, first, journal.sequence, size, checksum)
             parcels += [memoryview(head), *chunks]
     return parcels
 
 
 def _gather(
     session: Session, parcels: list[memoryview], agreement: Agreement, wishes: list[bytes], deadline: float | None
-) -> dict[str, Any]:
-    """Move the parcels to the writer rank, let it commit, and return its answer."""
+) -> tuple[str, dict[str, list[int]]]:
+    """Move the parcels to the writer rank, let it commit, and return what went wrong and who is to read which files."""
     transport, storage = session.transport, session.storage
     intake = Intake(storage, session.meta["attempt"]) if session.is_writer and storage else None
-    answer: dict[str, Any] = {"error": "", "read": {}}
+    error, reading = "", dict[int, list[int]]()
     began = perf_counter_ns()
     if agreement.largest:
         try:
             transport.gather(parcels, intake.take if intake else swallow, agreement, deadline=deadline)
         except (TransportError, MemoryError):
             raise
-        except Exception as error:
-            answer["error"] = f"{type(error).__name__}: {error}"
+        except Exception as failure:
+            error = f"{type(failure).__name__}: {failure}"
     session.cost_ns["gather"] += perf_counter_ns() - began
     if session.is_writer:
         began = perf_counter_ns()
         if wishes:
-            answer["read"] = session.digester.assign(wishes)
+            reading = session.digester.assign(wishes)
         if storage is None:
-            answer["error"] = answer["error"] or "there is no output file"
-        elif agreement.largest and not answer["error"]:
+            error = error or "there is no output file"
+        elif agreement.largest and not error:
             try:
                 storage.commit()
-            except Exception as error:
-                answer["error"] = f"{type(error).__name__}: {error}"
+            except Exception as failure:
+                error = f"{type(failure).__name__}: {failure}"
         session.cost_ns["append"] += perf_counter_ns() - began
-    return dict(json.loads(transport.settle(json.dumps(answer).encode(), deadline=deadline)))
+    # Nothing to say means that all is well, as it nearly always is.
+    told = json.dumps([error, reading]).encode() if error or reading else b""
+    answer = transport.settle(told, deadline=deadline)
+    return tuple(json.loads(answer)) if answer else ("", {})

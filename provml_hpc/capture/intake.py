@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from provml_hpc.records import Source
@@ -11,38 +11,48 @@ from provml_hpc.records import Source
 if TYPE_CHECKING:
     from provml_hpc.storage.output import Output
 
-LANE = struct.Struct("<QQQQ")
-"""The head of a parcel: lane, first sequence, last sequence, bytes."""
+LANE = struct.Struct("<QQQQQ")
+"""The head of a parcel: lane, first sequence, last sequence, bytes, CRC-32 of the bytes."""
 
 
 class Intake:
-    """Takes the pieces of all ranks' parcels apart on the writer rank and appends them to the file."""
+    """Finds the frames in what comes from all ranks on the writer rank, and appends them to the file.
+
+    A block is written as it came, heads and all, so that a flush point costs one write a round and not one a rank.
+    """
 
     def __init__(self, storage: Output, attempt: int) -> None:
         self._storage = storage
         self._attempt = attempt
-        self._heads: dict[int, bytes] = defaultdict(bytes)
-        self._lanes: dict[int, tuple[int, int, int, int]] = {}
+        # Of the ranks whose parcel did not end with the last block: the head so far, or the lane and what it lacks.
+        self._heads: dict[int, bytes] = {}
+        self._open: dict[int, tuple[int, int, int, int, int | None]] = {}
 
-    def take(self, rank: int, data: memoryview) -> None:
-        """Append one piece. A head may come in several, and so may the frames behind it."""
-        while len(data):
-            if rank not in self._lanes:
-                want = LANE.size - len(self._heads[rank])
-                self._heads[rank] += bytes(data[:want])
-                data = data[want:]
-                if len(self._heads[rank]) == LANE.size:
-                    self._lanes[rank] = LANE.unpack(self._heads.pop(rank))
-                continue
-            lane, first, last, left = self._lanes[rank]
-            piece = data[:left]
-            self._storage.append(Source(self._attempt, rank, lane), piece, first, last)
-            data = data[left:]
-            if left == len(piece):
-                del self._lanes[rank]
-            else:
-                self._lanes[rank] = lane, first, last, left - len(piece)
+    def take(self, data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
+        """Append one block: `spans` says which of its bytes are whose, as (rank, start, stop)."""
+        pieces = []
+        for rank, at, stop in spans:
+            while at < stop:
+                if rank in self._open:
+                    lane, first, last, left, known = self._open.pop(rank)
+                else:
+                    head = self._heads.pop(rank, b"")
+                    end = min(at + LANE.size - len(head), stop)
+                    head += data[at:end]
+                    at = end
+                    if len(head) < LANE.size:
+                        self._heads[rank] = head
+                        break
+                    lane, first, last, left, known = LANE.unpack(head)
+                size = min(left, stop - at)
+                if size < left:
+                    known = known if size == 0 else None  # it is that of the whole
+                    self._open[rank] = lane, first, last, left - size, known
+                if size:
+                    pieces.append((Source(self._attempt, rank, lane), first, last, at, at + size, known))
+                at += size
+        self._storage.append(data, pieces)
 
 
-def swallow(rank: int, data: memoryview) -> None:
+def swallow(data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
     """Drop what came to a writer rank that has no file."""

@@ -15,14 +15,14 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from h5py import h5s
+from h5py import h5s, h5t
 
 from provml_hpc.errors import OutputExistsError, StateError, StorageError
 from provml_hpc.records import Source
@@ -43,8 +43,15 @@ from provml_hpc.storage.place import FORMAT_NAME, publish, scratch_of, sync_fold
 _CHUNK = 256 * 1024
 _GROWTH = 16 * _CHUNK  # The extent of `frames` grows in steps, so that most appends leave its header alone.
 _CHUNKS = {"frames": _CHUNK, "extents": 1024, "commits": 512}
+_SYNC = getattr(os, "fdatasync", os.fsync)  # the size of a file is among what it syncs, the time of its change is not
 _COPY = 8 * 1024 * 1024
 _T = TypeVar("_T")
+
+
+Piece = tuple[Source, int, int, int, int, "int | None"]
+"""Where in a block frames of one source lie: the source, the sequence numbers of the first and last frame of the batch
+that this is a piece of, or the whole; where it begins and where it ends, in bytes from the start of the block; its
+checksum, where that is known already."""
 
 
 class LogWriter:
@@ -68,6 +75,8 @@ class LogWriter:
         self._room = 0
         self._extents_end = 0
         self._descriptor = int(file.id.get_vfd_handle())
+        # Made once: h5py makes the type of a row anew for each write, which takes three times as long as the write.
+        self._types = {name: h5t.py_create(dtype) for name, dtype in DATASETS.items()}
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], meta: Mapping[str, str | int | float | bool | None]) -> LogWriter:
@@ -206,21 +215,45 @@ class LogWriter:
         StorageError
             It could not be written; the log is broken now.
         """
-        self._check()
         size = len(data) if isinstance(data, (bytes, bytearray)) else data.nbytes
-        if size == 0:
+        self.append_block(data, [(source, first_seq, last_seq, 0, size, crc32)])
+
+    def append_block(self, data: bytes | bytearray | memoryview, pieces: Sequence[Piece]) -> None:
+        """Append a block of bytes in one go, and say which of them are whose; they count from the next commit on.
+
+        Parameters
+        ----------
+        data
+            The block. What lies between the pieces is written with them, and read by nobody.
+        pieces
+            Where the frames lie. Where a batch comes in several pieces, each has the sequence numbers of the whole.
+
+        Raises
+        ------
+        StateError
+            The log is closed or broken.
+        StorageError
+            It could not be written; the log is broken now.
+        """
+        self._check()
+        view = memoryview(data).cast("B")
+        whole = [piece for piece in pieces if piece[4] > piece[3]]
+        if not whole:
             return
-        offset = self._end
+        base, number = self._end, self._number + 1
         # Where a failed append got to does not matter: the log is broken then, and reopen() copies what is committed.
-        self._guard(self._write_frames, data, size)
-        crc = zlib.crc32(data) if crc32 is None else crc32
-        self._pending.append((self._number + 1, *source, 0, first_seq, last_seq, offset, size, crc, 0))
+        self._guard(self._write_frames, view, view.nbytes)
+        for source, first, last, start, stop, known in whole:
+            crc = zlib.crc32(view[start:stop]) if known is None else known
+            self._pending.append((number, *source, 0, first, last, base + start, stop - start, crc, 0))
 
     def commit(self, time_ns: int, *, flags: int = 0, durable: bool = True) -> int:
         """Make everything appended count, and return the number of the commit.
 
-        Data is flushed before the one row that makes it count, and the row after it, so that a kill between the two
-        leaves the last commit as it was.
+        Data is written before the one row that makes it count, so that a kill between the two leaves the last commit as
+        it was. One sync then brings both to the disk, in an order that nobody knows: a machine that is lost meanwhile
+        may keep the row without the data. The checksums tell, and what they do not hold for was never acknowledged, so
+        that the journals have it still (:meth:`LogReader.committed`).
 
         Parameters
         ----------
@@ -299,7 +332,7 @@ class LogWriter:
             room = -(-max(end, self._room + min(self._room, _GROWTH)) // _CHUNK) * _CHUNK
             self._frames.id.set_extent((room,))
             self._room = room
-        _write(self._frames, self._end, np.frombuffer(data, np.uint8))
+        self._write("frames", self._frames, self._end, np.frombuffer(data, np.uint8))
         self._end = end
 
     def _write_commit(self, time_ns: int, flags: int, durable: bool) -> None:
@@ -307,15 +340,13 @@ class LogWriter:
         extents_end = self._extents_end + len(rows)
         if len(rows):
             self._extents.id.set_extent((extents_end,))
-            _write(self._extents, self._extents_end, rows)
+            self._write("extents", self._extents, self._extents_end, rows)
             self._frames.id.flush()
             self._extents.id.flush()
-            if durable:
-                self._sync()
         row = np.array([(self._number + 1, time_ns, self._end, extents_end, flags, 0)], COMMIT)
         row["crc32"] = commit_crc(row, rows)
         self._commits.id.set_extent((self._number + 1,))
-        _write(self._commits, self._number, row)
+        self._write("commits", self._commits, self._number, row)
         self._commits.id.flush()
         if durable:
             self._sync()
@@ -324,7 +355,13 @@ class LogWriter:
         self._pending.clear()
 
     def _sync(self) -> None:
-        os.fsync(self._file.id.get_vfd_handle())
+        _SYNC(self._descriptor)
+
+    def _write(self, name: str, dataset: Any, start: int, values: np.ndarray[Any, Any]) -> None:
+        # The low-level call: a tenth of the cost of h5py's indexing for small batches.
+        space = dataset.id.get_space()
+        space.select_hyperslab((start,), (len(values),))
+        dataset.id.write(h5s.create_simple((len(values),)), space, values, self._types[name])
 
     def _copy(self, old: LogReader) -> None:
         commits, extents = old.commits, old.extents
@@ -335,24 +372,16 @@ class LogWriter:
                 block = old.read(start, min(end, start + _COPY) - start)
                 self._write_frames(block.data, len(block))
             self._extents.id.set_extent((len(extents),))
-            _write(self._extents, 0, extents)
+            self._write("extents", self._extents, 0, extents)
             self._frames.id.flush()
             self._extents.id.flush()
-            self._sync()
             self._commits.id.set_extent((len(commits),))
-            _write(self._commits, 0, commits)
+            self._write("commits", self._commits, 0, commits)
             self._commits.id.flush()
             self._sync()
 
         self._guard(copy)
         self._number, self._extents_end = len(commits), len(extents)
-
-
-def _write(dataset: Any, start: int, values: np.ndarray[Any, Any]) -> None:
-    # The low-level call: a tenth of the cost of h5py's indexing for small batches.
-    space = dataset.id.get_space()
-    space.select_hyperslab((start,), (len(values),))
-    dataset.id.write(h5s.create_simple((len(values),)), space, values)
 
 
 def _keep(path: Path) -> None:

@@ -176,9 +176,16 @@ class LogReader:
         return [Source(int(a), int(r), int(lane)) for a, r, lane in rows]
 
     def committed(self, source: Source) -> int:
-        """Return the last committed sequence number of a source, or 0."""
-        rows = self._extents[self._of(source)]
-        return int(rows["last_seq"].max()) if len(rows) else 0
+        """Return the last sequence number of a source that is committed and there, or 0.
+
+        A machine that is lost in the middle of a commit may leave its row on the disk without all of the data. So the
+        last batch counts only if its checksum holds; else the one before it does.
+        """
+        batches = sorted(self._batches(source), key=lambda batch: batch[1])
+        return next((final for _, final, rows in reversed(batches) if all(map(self._holds, rows))), 0)
+
+    def _holds(self, index: int) -> bool:
+        return self._extent(index) is not None
 
     def blocks(self, source: Source) -> Iterator[memoryview]:
         """Yield the committed frames of a source, whole and in order of their sequence numbers, none twice.
@@ -227,10 +234,11 @@ class LogReader:
         except OSError as error:
             fault = brief(error)
         if not fault:
+            self._bad.pop(index, None)  # over a network file system, data may be seen later than what makes it count
             return block
         self._bad[index] = (
             f"records {extent['first_seq']} to {extent['last_seq']} of attempt {extent['attempt']}, "
-            f"rank {extent['rank']}, lane {extent['lane']} are lost: {fault}"
+            f"rank {extent['rank']}, lane {extent['lane']} are not as they were written: {fault}"
         )
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from time import monotonic, time_ns
@@ -144,9 +144,9 @@ class Output:
             segment.path.unlink(missing_ok=True)
         return cls(path, {**meta, **kept, "attempt": attempt, "size": meta["size"]}, log, ownership)
 
-    def append(self, source: Source, data: memoryview, first: int, last: int) -> None:
-        """Append frames; they count from the next commit on."""
-        self._log.append(source, data, first, last)
+    def append(self, data: memoryview, pieces: Sequence[tuple[Source, int, int, int, int, int | None]]) -> None:
+        """Append a block, as :meth:`LogWriter.append_block` does; its frames count from the next commit on."""
+        self._log.append_block(data, pieces)
 
     def commit(self) -> None:
         """Make everything appended count."""

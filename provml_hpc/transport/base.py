@@ -8,8 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from provml_hpc.errors import TransportError, UsageError
 
-Sink = Callable[[int, memoryview], None]
-"""Takes ``(rank, data)`` on the writer rank. The view is valid during the call only: its memory is used again."""
+Sink = Callable[[memoryview, Sequence[tuple[int, int, int]]], None]
+"""Takes ``(data, spans)`` on the writer rank: bytes of one rank or several, and whose they are, ``(rank, start, stop)``
+for one rank after the other without gaps. The view is valid during the call only: its memory is used again."""
 
 ROUND_BYTES = 64 << 20
 """Default cap, in bytes over all ranks, of what one round of a gather brings to the writer rank."""
@@ -159,10 +160,11 @@ class Transport(Protocol):
         Parameters
         ----------
         chunks
-            The bytes of this rank, in order; together exactly as many as it reported. They must not change meanwhile.
+            The bytes of this rank, in order; together exactly as many as it reported. They must not change before the
+            next step returns, since a rank other than the writer may wait for both at once.
         sink
-            Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or one
-            larger than a round. Where all sizes are multiples of 8, so are those of the views.
+            Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or span,
+            or a view larger than a round. Where all sizes are multiples of 8, so are the ends of the spans.
         agreement
             What `flush_point` returned.
         deadline

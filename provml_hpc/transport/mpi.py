@@ -147,9 +147,12 @@ class Parallel:
         until = _until(deadline)
         parts: list[list[bytes]] = [[] for _ in range(self._size)] if self._rank == self._writer else []
         (largest,), sizes = self._survey("an exchange with the writer rank", until, [len(payload)])
-        self._collect(
-            flatten([memoryview(payload)]), lambda rank, data: parts[rank].append(bytes(data)), largest, sizes, until
-        )
+
+        def sink(data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
+            for rank, start, stop in spans:
+                parts[rank].append(bytes(data[start:stop]))
+
+        self._collect(flatten([memoryview(payload)]), sink, largest, sizes, until)
         return [b"".join(part) for part in parts]
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
@@ -259,13 +262,16 @@ class Parallel:
                 else:
                     mine, target = cut(chunks, low - starts[0], low + cap - starts[0]), None
                 self._steps.post(what, partial(self._comm.Igatherv, [mine, self._byte], target, self._writer))
+                if not writing and low + cap >= rounds * cap:
+                    self._steps.defer()  # nothing is to be done here before the writer rank's answer
+                    break
                 if writing and low == 0:
-                    error = self._deliver(sink, [(self._rank, piece) for piece in pieces(chunks, cap)], error)
+                    for piece in pieces(chunks, cap):
+                        error = self._deliver(sink, piece, [(self._rank, 0, piece.nbytes)], error)
                 self._steps.finish(what, until)
-                if writing:
-                    spans = enumerate(pairwise(inside))
-                    found = [(rank, buffer[start:stop]) for rank, (start, stop) in spans if stop > start]
-                    error = self._deliver(sink, found, error)
+                if writing and inside[-1]:
+                    spans = [(rank, *ends) for rank, ends in enumerate(pairwise(inside)) if ends[1] > ends[0]]
+                    error = self._deliver(sink, buffer[: inside[-1]], spans, error)
         except TransportError as failure:
             if error is not None:
                 raise failure from error
@@ -299,14 +305,13 @@ class Parallel:
         return starts, max(1, -(-total[0] // self._round_bytes))
 
     def _deliver(
-        self, sink: Sink | None, found: Sequence[tuple[int, memoryview]], error: Exception | None
+        self, sink: Sink | None, data: memoryview, spans: Sequence[tuple[int, int, int]], error: Exception | None
     ) -> Exception | None:
         """Feed the sink unless it failed before, and return its error: raising it would leave the others waiting."""
         if sink is None or error is not None:
             return error
         try:
-            for rank, data in found:
-                sink(rank, data)
+            sink(data, spans)
         except Exception as failed:
             return failed
         except BaseException as interrupt:

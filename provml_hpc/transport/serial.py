@@ -89,7 +89,7 @@ class Serial:
             raise
         if sink is not None:
             for piece in pieces(flat, self._round_bytes):
-                sink(self.rank, piece)
+                sink(piece, ((self.rank, 0, piece.nbytes),))
 
     def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
         """Return the payload, as in `Transport.exchange`."""

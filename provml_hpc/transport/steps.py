@@ -1,6 +1,7 @@
 """Steps that all ranks take together over MPI, without spinning and without waiting for one that has left.
 
-Every step is one or more non-blocking collectives that are polled, with sleeps that grow with the time already waited.
+Every step is one or more non-blocking collectives that are polled, with sleeps that grow with the time already waited
+and begin with a good part of what the same step took before.
 Between two polls a rank looks for notices. A rank that leaves sends one to the writer rank, which relays it to all
 others when it next looks. A notice says how many steps its sender had completed: a rank that waits in one of those goes
 on (its end needs nothing more of the leaver), a rank in a later one gives up. So all ranks agree on the last step that
@@ -29,9 +30,10 @@ _TAG = 7  # of notices, the only messages from rank to rank on our communicator
 _NOTICE = struct.Struct("<iqq")  # rank, time, completed steps; then the reason
 _REASON_BYTES = 400  # so that a notice fits what every MPI sends without waiting for the receiver
 
-_POLLS = 20  # at once, before the first sleep: a step that all take together is over within them
-_SHORTEST, _LONGEST = 50e-6, 1e-3  # seconds of a sleep
-_SLEEP_SHARE = 1 / 8  # of the time waited so far: a late wake-up costs at most this share of the wait
+_POLLS = 20  # before the first sleep: a step that all take together is over within them
+_SHORTEST, _LONGEST = 50e-6, 5e-3  # seconds of a sleep
+_SLEEP_SHARE = 1 / 4  # of the time waited so far: a late wake-up costs at most this share of the wait
+_USUAL_SHARE, _USUAL_LONGEST = 1 / 2, 20e-3  # of what the step took before, and at most: the first sleep
 _EVER = 1 << 62  # a step that nobody completes
 _GRACE = 10.0  # seconds for a step that a leaver had completed: its last bytes may have died with it
 _FAREWELL = 5e-3  # seconds given to the MPI library to send off a notice
@@ -63,6 +65,8 @@ class Steps:
         self._status = MPI.Status()
         self._completed = 0
         self._under_way: list[MPI.Request] = []
+        self._deferred = 0
+        self._waits: dict[str, tuple[float, float]] = {}
         self._farewells: list[MPI.Request] = []
         self._notices: dict[int, tuple[Notice, int]] = {}
         self._closed = False
@@ -93,28 +97,16 @@ class Steps:
         except self._mpi.Exception as error:
             self.give_up(_failed(error))
 
+    def defer(self) -> None:
+        """Leave it to the next step to finish the one under way too, where this rank has nothing to do in between."""
+        self._deferred += 1
+
     def finish(self, what: str, until: float | None) -> None:
         """Wait for the step under way, asleep most of the time. *Collective*."""
-        step, started, polls = self._completed + 1, time.monotonic(), 0
-        patience: float | None = None
+        step = self._completed + 1 + self._deferred
         try:
-            while not self._mpi.Request.Testall(self._under_way):
-                self._listen()
-                self._heed(step, what)
-                polls += 1
-                if polls < _POLLS:
-                    continue
-                now = time.monotonic()
-                if until is not None and now >= until:
-                    raise TransportError(
-                        f"gave up waiting for {what}, since not all ranks came in time: "
-                        "see what keeps them, or give a longer deadline"
-                    )
-                if self._notices:
-                    patience = patience or now + _GRACE
-                    if now >= patience:
-                        self._heed(_EVER, what)
-                time.sleep(min(max((now - started) * _SLEEP_SHARE, _SHORTEST), _LONGEST))
+            if not self._comes_at_once():
+                self._await(step, what, until)
         except self._mpi.Exception as error:
             self.give_up(_failed(error))
         except TransportError as failure:
@@ -123,20 +115,55 @@ class Steps:
             self.interrupted(interrupt)
             raise
         self._under_way = []
-        self._completed = step
+        self._completed, self._deferred = step, 0
+
+    def _comes_at_once(self) -> bool:
+        """Return whether the step is over within few polls."""
+        done = self._mpi.Request.Testall
+        for _ in range(_POLLS):
+            if done(self._under_way):
+                return True
+            os.sched_yield()  # to a rank that shares the core, and for which this one may be waiting
+        return False
+
+    def _await(self, step: int, what: str, until: float | None) -> None:
+        """Sleep and poll until the step under way is over."""
+        done, started = self._mpi.Request.Testall, time.monotonic()
+        last, before = self._waits.get(what, (0.0, 0.0))
+        # The shorter of two, so that one late rank does not make the next flush point late.
+        rest = min(min(last, before) * _USUAL_SHARE, _USUAL_LONGEST)
+        patience: float | None = None
+        while True:
+            self._listen()
+            self._heed(step, what)
+            now = time.monotonic()
+            if until is not None and now >= until:
+                raise TransportError(
+                    f"gave up waiting for {what}, since not all ranks came in time: "
+                    "see what keeps them, or give a longer deadline"
+                )
+            if self._notices:
+                patience = patience or now + _GRACE
+                if now >= patience:
+                    self._heed(_EVER, what)
+            time.sleep(max(rest, min((now - started) * _SLEEP_SHARE, _LONGEST), _SHORTEST))
+            rest = 0.0
+            if done(self._under_way):
+                break
+        self._waits[what] = time.monotonic() - started, last
 
     def check(self, what: str) -> None:
         """Raise what keeps this rank from its next step, if anything does."""
         if self.failure is not None:
             raise type(self.failure)(*self.failure.args)
         reason = self._out_of_reach()
-        if reason is None and self._under_way:
+        if reason is None and self._under_way and not self._deferred:
             reason = "a step was interrupted before its end: start no further flush point"
         if reason is not None:
             self.give_up(TransportError(reason))
         try:
             self._listen()
-            self._heed(self._completed + 1, what)
+            self._heed(self._completed + 1 + self._deferred, what)
         except self._mpi.Exception as error:
             self.give_up(_failed(error))
         except PeerLeftError as failure:

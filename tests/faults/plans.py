@@ -24,8 +24,8 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
         ("provml_hpc.transport.mpi:Parallel.gather", ANY, 6),
         ("provml_hpc.transport.mpi:Parallel._deliver", WRITER, 12),
     ],
-    "before append": [(f"{_OUTPUT}:Output.append", WRITER, 18), (f"{_LOG}:LogWriter._write_frames", WRITER, 18)],
-    "append to commit": [(f"{_OUTPUT}:Output.commit", WRITER, 6), (f"{_LOG}:LogWriter._sync", WRITER, 12)],
+    "before append": [(f"{_OUTPUT}:Output.append", WRITER, 18), (f"{_LOG}:LogWriter._write_frames", WRITER, 12)],
+    "append to commit": [(f"{_OUTPUT}:Output.commit", WRITER, 6), (f"{_LOG}:LogWriter._sync", WRITER, 6)],
     "after commit": [
         ("provml_hpc.transport.mpi:Parallel.settle", ANY, 6),
         (f"{_JOURNAL}:Journal.restart", ANY, 6),
@@ -41,7 +41,7 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
         (f"{_TABLES}:write_samples", WRITER, 1),
         (f"{_CLOSING}:keep_records", WRITER, 1),
     ],
-    "publish": [(f"{_CLOSING}:publish", WRITER, 1), ("os:link", WRITER, 2), ("os:fsync", WRITER, 14)],
+    "publish": [(f"{_CLOSING}:publish", WRITER, 1), ("os:link", WRITER, 2), ("os:fsync", WRITER, 2)],
     "log removal": [(f"{_CLOSING}:remove_log", WRITER, 1)],
     "journal removal": [
         (f"{_JOURNAL}:Segment.close", ANY, 3),

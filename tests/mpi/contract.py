@@ -6,7 +6,7 @@ Each check gets a function that makes the transport for a cap of a round, and is
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from provml_hpc.errors import TransportError, UsageError
 from provml_hpc.transport import Report, Transport, Trouble
@@ -38,11 +38,16 @@ def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_
     agreement = transport.flush_point(Report(size=len(data)))
     got: list[list[bytes]] = [[] for _ in range(transport.size)]
 
-    def sink(rank: int, piece: memoryview) -> None:
+    def sink(piece: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
         assert transport.rank == transport.writer
         assert 0 < piece.nbytes <= largest_piece
         assert piece.contiguous
-        got[rank].append(bytes(piece))
+        end = 0
+        for rank, start, stop in spans:
+            assert end == start < stop
+            got[rank].append(bytes(piece[start:stop]))
+            end = stop
+        assert end == piece.nbytes
 
     transport.gather(chunks, sink, agreement)
     return [b"".join(part) for part in got] if transport.rank == transport.writer else None
@@ -120,7 +125,9 @@ def words_are_not_torn(make: Make) -> None:
     data = _bytes_of(transport.rank, 8 * (1000 + 11 * transport.rank))
     lengths: list[int] = []
     agreement = transport.flush_point(Report(size=len(data)))
-    transport.gather([memoryview(data)], lambda rank, piece: lengths.append(piece.nbytes), agreement)
+    transport.gather(
+        [memoryview(data)], lambda piece, spans: lengths.extend([stop - start for _, start, stop in spans]), agreement
+    )
     assert all(length % 8 == 0 for length in lengths)
     assert bool(lengths) == (transport.rank == transport.writer)
     assert transport.close()
@@ -140,7 +147,7 @@ def a_failing_sink_keeps_nobody_waiting(make: Make) -> None:
     for fail_at in (1, 3):
         calls = 0
 
-        def sink(rank: int, piece: memoryview) -> None:
+        def sink(piece: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
             nonlocal calls
             calls += 1
             if calls == fail_at:  # noqa: B023 - used within this turn of the loop alone
@@ -183,7 +190,7 @@ def deadlines_do_not_end_what_goes_well(make: Make) -> None:
     data = _bytes_of(transport.rank, 9000)
     for deadline in (None, 60.0):
         agreement = transport.flush_point(Report(size=len(data)), deadline=deadline)
-        transport.gather([memoryview(data)], lambda rank, piece: None, agreement, deadline=deadline)
+        transport.gather([memoryview(data)], lambda piece, spans: None, agreement, deadline=deadline)
         transport.exchange(data, deadline=deadline)
         assert transport.settle(b"x" * 1000, deadline=deadline) == b"x" * 1000
         transport.allgather(data, deadline=deadline)
@@ -224,7 +231,7 @@ def sizes_are_held_to(make: Make) -> None:
     """All ranks give other bytes than they told: all fail, and none waits."""
     transport = make(KIB)
     agreement = transport.flush_point(Report(size=16))
-    _raises(TransportError, lambda: transport.gather([memoryview(b"12345678")], lambda rank, piece: None, agreement))
+    _raises(TransportError, lambda: transport.gather([memoryview(b"12345678")], lambda piece, spans: None, agreement))
     _raises(TransportError, transport.settle)
     assert not transport.close()
 

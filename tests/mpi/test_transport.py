@@ -47,7 +47,8 @@ def test_ranks_that_leave_keep_nobody_waiting(
         # All ranks agree on what was settled. Only a step in which nobody needs the leaver any more may go either way.
         expected = {"settled": [2], "gathered": [1, 2]}.get(phase, [1])
         assert told["settled"] in expected
-        if rank in leavers:
+        # Who has gathered need not wait for the writer rank yet, so a leaver may hear of another before it leaves.
+        if rank in leavers and "error" not in told:
             assert rank in known
             # The interrupt came in the middle of the rounds.
             assert phase != "rounds" or told["phase"] == "reported"

@@ -37,7 +37,7 @@ def test_contract_holds_without_mpi(check: object) -> None:
 def test_an_interrupt_in_the_sink_is_not_swallowed() -> None:
     transport = Serial()
 
-    def sink(rank: int, piece: memoryview) -> None:
+    def sink(piece: memoryview, spans: object) -> None:
         raise KeyboardInterrupt
 
     agreement = transport.flush_point(Report(size=1))
@@ -58,9 +58,9 @@ def test_a_rank_apart_knows_its_place_and_hears_nothing() -> None:
     assert transport.allgather(b"x") == transport.exchange(b"x") == [b"", b"", b"x", b""]
     agreement = transport.flush_point(Report(size=8, trouble="ill"))
     assert (agreement.sizes, agreement.trouble) == ((0, 0, 8, 0), (Trouble(2, "ill"),))
-    got: list[tuple[int, bytes]] = []
-    transport.gather([memoryview(b"12345678")], lambda rank, data: got.append((rank, bytes(data))), agreement)
-    assert got == [(2, b"12345678")]
+    got: list[tuple[bytes, object]] = []
+    transport.gather([memoryview(b"12345678")], lambda data, spans: got.append((bytes(data), spans)), agreement)
+    assert got == [(b"12345678", ((2, 0, 8),))]
     assert transport.broadcast(b"y", 2) == b"y"
     with pytest.raises(UsageError, match="nothing comes from rank 0"):
         transport.broadcast(b"", 0)

@@ -100,7 +100,7 @@ def bounded() -> None:
     slim.gather([], None, slim.flush_point(Report()))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    def sink(source: int, piece: memoryview) -> None:
+    def sink(piece: memoryview, spans: object) -> None:
         told["got"] = told.get("got", 0) + piece.nbytes
 
     agreement = slim.flush_point(Report(size=data.nbytes))

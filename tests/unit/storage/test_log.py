@@ -256,7 +256,9 @@ def test_a_spoiled_batch_is_left_out_and_told_of(path: Path) -> None:
     spoil(path, b"second!!" * 3, b"sec0nd!!" * 3)
     with LogReader(path) as back:
         assert content(back, ONE) == frames(1, 1, b"first!!!") + frames(3, 3, b"third!!!")
-        assert back.damage == ["records 2 to 2 of attempt 1, rank 0, lane 0 are lost: its checksum does not hold"]
+        assert back.damage == [
+            "records 2 to 2 of attempt 1, rank 0, lane 0 are not as they were written: its checksum does not hold"
+        ]
         list(back.blocks(ONE))
         assert len(back.damage) == 1
     # What was lost may still be in a journal, and is then appended once more.
