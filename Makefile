@@ -14,7 +14,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses=4
 # The tests that launch ranks, and so are worth running under each MPI.
 WITH_RANKS := $(wildcard tests/mpi tests/faults)
 # In `make test` the second MPI leaves out what is the same under each: full disks, spoiled files, child processes.
-WITH_BOTH := tests/mpi $(patsubst %,tests/faults/test_%.py,exits kills ranks resume)
+WITH_BOTH := tests/mpi $(patsubst %,tests/faults/test_%.py,exits kills ranks rebind resume)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore

@@ -293,6 +293,14 @@ class Counters(NamedTuple):
     units: str
 
 
+class Lost(NamedTuple):
+    """The run goes on without a rank; `adopted` is 1 if what its journal held was brought in by another."""
+
+    rank: int
+    adopted: int
+    reason: str
+
+
 Record = (
     Started
     | Opened
@@ -315,12 +323,13 @@ Record = (
     | Device
     | Placed
     | Counters
+    | Lost
 )
 
 _KINDS: dict[int, type[Any]] = {
     1: Started, 2: Opened, 3: Closed, 4: Layout, 5: Named, 6: Declared, 7: Used, 8: Settled, 9: Derived, 10: Member,
     11: Evaluated, 12: Associated, 13: Digested, 14: Contained, 15: Fact, 16: Dropped, 17: Continued, 18: Ended,
-    19: Device, 20: Placed, 21: Counters,
+    19: Device, 20: Placed, 21: Counters, 22: Lost,
 }  # fmt: skip
 """Stable codes: a new kind takes the next number, and a number is never used again."""
 

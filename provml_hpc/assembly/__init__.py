@@ -27,8 +27,8 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
     frames
         The frames of all sources; they must stay readable as long as the samples are wanted.
     run
-        What is known of the run already. Its `details` are filled in: ``failures``, ``disagreements``, ``dropped``,
-        ``cost``, ``ranks``.
+        What is known of the run already. Its `details` are filled in: ``failures``, ``lost``, ``silent`` (ranks
+        of the last attempt of which no end is known), ``disagreements``, ``dropped``, ``cost``, ``ranks``.
     """
     collecting = gc.isenabled()
     gc.disable()  # millions of objects that all stay: searching them for garbage costs more than making them
@@ -54,6 +54,8 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
     damaged = sum(stream.damaged for stream in streams)
     run.details |= {
         "failures": activities.failures,
+        "lost": activities.lost,
+        "silent": sorted(activities.silent[max(activities.silent)]),
         "disagreements": activities.disagreements + statements.disagreements,
         "dropped": list(statements.drops.values()),
         "cost": {name: dict(sorted(by_rank.items())) for name, by_rank in statements.costs.items()},

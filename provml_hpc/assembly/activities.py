@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -54,10 +54,14 @@ class Part:
         return part.outcome
 
 
-def _sum_up(parts: Iterable[Part]) -> tuple[dict[str, Any], str]:
-    """Return start and end (absent while any part is open) and the outcome of several parts taken together."""
+def _sum_up(parts: Iterable[Part], without: Container[int] = ()) -> tuple[dict[str, Any], str]:
+    """Return start and end (absent while any part is open) and the outcome of several parts taken together.
+
+    Of ranks that the run went on without, nobody heard an end; those who went on tell how it ended.
+    """
     parts = list(parts)
     times = {"start_ns": min(part.start_ns for part in parts)}
+    parts = [part for part in parts if part.end_ns or part.rank not in without] or parts
     if all(part.end_ns for part in parts):
         times["end_ns"] = max(part.end_ns for part in parts)
     outcomes = {part.resolved for part in parts}
@@ -89,6 +93,10 @@ class Activities:
         self.roots: dict[records.Source, Part] = {}
         self.disagreements: list[dict[str, Any]] = []
         self.failures: list[dict[str, Any]] = []
+        self.lost: list[dict[str, Any]] = []
+        """The ranks that the run went on without."""
+        self.silent: dict[int, set[int]] = {}
+        """For each attempt the ranks of which no end is known."""
         self.stage_of: dict[str, str] = {}
         """The learning stage that an activity is, or is inside of."""
         self.end_of: dict[str, int | None] = {}
@@ -103,6 +111,10 @@ class Activities:
         for stream in streams:
             self._close_parts(stream)
         self.failures.sort(key=lambda failure: failure["time_ns"])
+        for attempt, size in self._sizes.items():
+            seen = {place.rank: root for place, root in self.roots.items() if place.attempt == attempt}
+            ended = {rank for rank, root in seen.items() if root.end_ns}
+            self.silent[attempt] = (set(seen) if run.apart else set(range(size))) - ended
         self._say()
         self._compare()
 
@@ -197,6 +209,29 @@ class Activities:
                         }
                     )
 
+            elif isinstance(record, records.Lost):
+                self._lose(stream.source.attempt, at, record)
+
+    def _lose(self, attempt: int, at: int, record: records.Lost) -> None:
+        """Note a rank that the run went on without; a second word on it says that its journal was found later."""
+        for one in self.lost:
+            if (one["attempt"], one["rank"]) == (attempt, record.rank):
+                one["adopted"] = one["adopted"] or bool(record.adopted)
+                return
+        self.lost.append(
+            {
+                "rank": record.rank,
+                "attempt": attempt,
+                "adopted": bool(record.adopted),
+                "reason": record.reason,
+                "time_ns": at,
+            }
+        )
+
+    def _without(self, attempt: int) -> set[int]:
+        """Return the ranks that an attempt went on without."""
+        return {one["rank"] for one in self.lost if one["attempt"] == attempt}
+
     def _say(self) -> None:
         """Make the nodes: one an activity, and one a rank's part in a shared one."""
         of: dict[str, list[tuple[records.Source, Part]]] = {}
@@ -213,7 +248,7 @@ class Activities:
         if opened is None or part.parent is None:
             self._say_run(parts)
             return
-        times, outcome = _sum_up(p for _, p in parts)
+        times, outcome = _sum_up((p for _, p in parts), self._without(source.attempt))
         self.end_of[uuid] = times.get("end_ns")
         cls = vocabulary.CLASS_OF_CODE[opened.code].name
         extra: dict[str, Any] = {}
@@ -243,9 +278,11 @@ class Activities:
             by_attempt.setdefault(source.attempt, []).append((source, part))
         spans = {}
         for attempt, members in by_attempt.items():
-            times, outcome = _sum_up(part for _, part in members)
+            without = self._without(attempt)
+            times, outcome = _sum_up((part for _, part in members), without)
+            known = without.union(part.rank for _, part in members)
             expected = 1 if run.apart else self._sizes[attempt]
-            if len(members) < expected and outcome != records.FAILED:  # nobody heard of the others' end
+            if len(known) < expected and outcome != records.FAILED:  # nobody heard of the others' end
                 times.pop("end_ns", None)
                 outcome = records.OPEN
             spans[attempt] = times, outcome

@@ -8,7 +8,7 @@ that nobody reads yet to one of the ranks that declared it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from provml_hpc import records
 from provml_hpc.capture.entity import state_of
@@ -45,6 +45,12 @@ class Digester:
         self._hasher = Hasher(self._deliver)
         self._open: dict[_Id, Wanted] = {}
         self._known: set[tuple[_Id, bool]] = set()
+        self._mine: set[tuple[_Id, bool]] = set()
+        """What this rank reads, or has read."""
+        self._elsewhere: dict[_Id, Wanted] = {}
+        """What this rank wanted and another was to read."""
+        self._given: dict[tuple[_Id, bool], int] = {}
+        """On the writer rank: who was to read what it does not read itself."""
 
     def want(self, key: StatKey, *, whole: bool = False, at_once: bool = False) -> None:
         """Ask that somebody digests a file; `at_once` where no other rank can have declared it."""
@@ -53,7 +59,9 @@ class Digester:
         self._known.add((_id(key), whole))
         if not (at_once or self._writer):
             self._open[_id(key)] = key, whole
-        elif key.size <= SMALL and not key.is_directory:
+            return
+        self._mine.add((_id(key), whole))
+        if key.size <= SMALL and not key.is_directory:
             # Reading it here takes less time than its owner needs to write over it.
             try:
                 self._deliver(key, digest_file(key.path, expected=key))
@@ -76,17 +84,38 @@ class Digester:
                 json.loads(text) if text else []
             ):
                 one = _id(StatKey(path, device, inode, size, mtime, directory)), whole
-                if one not in self._known:
-                    self._known.add(one)
+                # Who asks again for what was given to it never heard so: a flush point was cut short.
+                if one not in self._mine and self._given.get(one, rank) == rank:
+                    self._given[one] = rank
                     chosen.setdefault(rank, []).append(position)
         return chosen
 
     def accept(self, positions: list[int]) -> None:
         """Take the answer to :meth:`requests`: read these, somebody else has the others."""
         wanted = list(self._open.values())
+        self._elsewhere |= self._open
         self._open.clear()
         for position in positions:
-            self._hasher.submit(*wanted[position])
+            key, whole = wanted[position]
+            del self._elsewhere[_id(key)]
+            self._mine.add((_id(key), whole))
+            self._hasher.submit(key, whole)
+
+    def rebind(self, places: Mapping[int, int], *, writer: bool) -> None:
+        """Ask again for what ranks that are gone may not have read.
+
+        Parameters
+        ----------
+        places
+            For each rank of the old communicator that is in the new one its rank there.
+        writer
+            Whether this is the writer rank now.
+        """
+        # A new writer rank does not know who read what: the files that nobody here read are read once more.
+        self._open |= self._elsewhere
+        self._elsewhere.clear()
+        self._given = {one: places[rank] for one, rank in self._given.items() if rank in places}
+        self._writer = writer
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until all that this rank reads is written down; False if the time was not enough."""

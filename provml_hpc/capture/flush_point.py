@@ -7,6 +7,7 @@ the room in the journals used again.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from provml_hpc.transport import Agreement
 
 
-def take_part(session: Session, *, finishing: bool, deadline: float | None = None) -> tuple[Agreement, str]:
+def take_part(
+    session: Session, *, finishing: bool, deadline: float | None = None, adopted: Sequence[memoryview] = ()
+) -> tuple[Agreement, str]:
     """Take part in one flush point. *Collective*.
 
     Parameters
@@ -31,6 +34,8 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         Whether this rank is at its end and comes so that the others can flush.
     deadline
         Seconds after which to give up waiting for the other ranks, in each of its steps.
+    adopted
+        Parcels of ranks that are gone, which this rank brings too.
 
     Returns
     -------
@@ -51,7 +56,7 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
     with session.side.held() as side, session.counters.held() as counters:
         journals = [j for j in (session.journal, side, counters) if j is not None]
         ends = [journal.sequence for journal in journals]
-        parcels = _parcels(journals)
+        parcels = [*_parcels(journals), *adopted]
         size = sum(map(len, parcels))
         report = Report(
             size=size,
@@ -74,7 +79,7 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
                     journal.restart()
         session.stop_requested = agreement.any_stop
         if agreement.has_requests:
-            session.digester.accept(reading.get(str(session.rank), []))
+            session.digester.accept(reading.get(str(session.transport.rank), []))
     session.cost_ns["flush"] += perf_counter_ns() - began
     session.cost_ns["flush_points"] += 1
     return agreement, trouble
@@ -89,7 +94,8 @@ def _parcels(journals: list[Journal]) -> list[memoryview]:
             checksum = journal.seal()  # the file keeps it, so that it covers the way there too
             first = records.HEADER.unpack_from(chunks[0])[2]
             size = sum(map(len, chunks))
-            head = LANE.pack(journal.source.lane, first, journal.sequence, size, checksum)
+            source = journal.source
+            head = LANE.pack(source.rank, source.lane, first, journal.sequence, size, checksum)
             parcels += [memoryview(head), *chunks]
     return parcels
 

@@ -30,6 +30,7 @@ class InertSession(Session):
     def __init__(self, meta: dict[str, Any], output: Path) -> None:
         self.meta, self.output = meta, output
         self.transport: Any = _NoTransport()
+        self.rank, self.size = 0, 1
         self.digester: Any = _NoDigests()
         self.journal: Journal | None = None
         self.storage = None
@@ -64,6 +65,9 @@ class InertSession(Session):
 
     def flush(self) -> None:
         """Talk to nobody."""
+
+    def rebind(self, comm: Any) -> None:
+        """Bind nothing."""
 
     def finish(self, deadline: float | None = None) -> None:
         """End nothing."""

@@ -11,8 +11,11 @@ from provml_hpc.records import Source
 if TYPE_CHECKING:
     from provml_hpc.storage.output import Output
 
-LANE = struct.Struct("<QQQQQ")
-"""The head of a parcel: lane, first sequence, last sequence, bytes, CRC-32 of the bytes."""
+LANE = struct.Struct("<IIQQQQ")
+"""The head of a parcel: rank, lane, first sequence, last sequence, bytes, CRC-32 of the bytes.
+
+The rank is the one in the run whose records these are: that of the sender, or one whose journal the sender adopted.
+"""
 
 
 class Intake:
@@ -24,30 +27,30 @@ class Intake:
     def __init__(self, storage: Output, attempt: int) -> None:
         self._storage = storage
         self._attempt = attempt
-        # Of the ranks whose parcel did not end with the last block: the head so far, or the lane and what it lacks.
+        # Of the senders whose parcel did not end with the last block: the head so far, or what it lacks.
         self._heads: dict[int, bytes] = {}
-        self._open: dict[int, tuple[int, int, int, int, int | None]] = {}
+        self._open: dict[int, tuple[int, int, int, int, int, int | None]] = {}
 
     def take(self, data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
-        """Append one block: `spans` says which of its bytes are whose, as (rank, start, stop)."""
+        """Append one block: `spans` says which of its bytes are from whom, as (sender, start, stop)."""
         pieces = []
-        for rank, at, stop in spans:
+        for sender, at, stop in spans:
             while at < stop:
-                if rank in self._open:
-                    lane, first, last, left, known = self._open.pop(rank)
+                if sender in self._open:
+                    rank, lane, first, last, left, known = self._open.pop(sender)
                 else:
-                    head = self._heads.pop(rank, b"")
+                    head = self._heads.pop(sender, b"")
                     end = min(at + LANE.size - len(head), stop)
                     head += data[at:end]
                     at = end
                     if len(head) < LANE.size:
-                        self._heads[rank] = head
+                        self._heads[sender] = head
                         break
-                    lane, first, last, left, known = LANE.unpack(head)
+                    rank, lane, first, last, left, known = LANE.unpack(head)
                 size = min(left, stop - at)
                 if size < left:
                     known = known if size == 0 else None  # it is that of the whole
-                    self._open[rank] = lane, first, last, left - size, known
+                    self._open[sender] = rank, lane, first, last, left - size, known
                 if size:
                     pieces.append((Source(self._attempt, rank, lane), first, last, at, at + size, known))
                 at += size

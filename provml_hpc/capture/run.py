@@ -46,8 +46,8 @@ REFUSALS = {
 class Run(Activity):
     """A run of a workflow or learning experiment: an activity that holds all others. Made by :func:`init`.
 
-    Use it as a context manager, so that its end is known on every path. Only :func:`init`, :meth:`flush` and the end
-    are collective.
+    Use it as a context manager, so that its end is known on every path. Only :func:`init`, :meth:`flush`,
+    :meth:`rebind` and the end are collective.
     """
 
     def __init__(self, session: Session, cls: str, name: str) -> None:
@@ -102,6 +102,38 @@ class Run(Activity):
                 )
             return
         self._session.flush()
+
+    def rebind(self, comm: Any) -> None:
+        """Go on with the ranks that are left, after others died or left the run. *Collective* over `comm`.
+
+        For a job that outlives its ranks (Open MPI's ``mpiexec --with-ft ulfm``), after the communicator was shrunk; or
+        with any communicator of ranks that want to go on. It ends with a flush point. Ranks keep the numbers that they
+        had in the run. The old communicator is left alone, and ranks that are not in the new one flush no more.
+
+        If the rank that wrote the file is gone, the lowest that is left goes on with it. What a rank had logged before
+        it died and not flushed is brought in where its journal can be read, by a rank that sees it. If another rank
+        dies in the middle, the run warns like after any other loss: shrink once more, and call it again.
+
+        Parameters
+        ----------
+        comm
+            An mpi4py communicator of the ranks that go on, which is duplicated.
+
+        Raises
+        ------
+        UsageError
+            It is no communicator, joins different runs, or has a rank that ended its run; on all its ranks.
+
+        Examples
+        --------
+        >>> try:  # doctest: +SKIP
+        ...     comm.Allreduce(mine, total)
+        ... except MPI.Exception:
+        ...     comm.Revoke()
+        ...     comm = comm.Shrink()
+        ...     run.rebind(comm)
+        """
+        self._session.rebind(comm)
 
     def finish(self) -> None:
         """End the run. *Collective*; done by the end of a ``with`` block. What is still open ends with it."""

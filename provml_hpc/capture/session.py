@@ -16,11 +16,12 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import ending, flush_point, places, sampling, signals
+from provml_hpc.capture import ending, flush_point, places, rebinding, sampling, signals
 from provml_hpc.capture.digests import Digester
-from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError
+from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError, UsageError
 from provml_hpc.journal import Journal, SideJournal, file_name, safe_folder
 from provml_hpc.records import Source
+from provml_hpc.storage.place import hidden_of
 
 if TYPE_CHECKING:
     from provml_hpc.capture.entity import Entity
@@ -60,6 +61,14 @@ class Session:
         close_timeout: float,
     ) -> None:
         self.transport = transport
+        self.rank, self.size = transport.rank, transport.size
+        """The rank of this process in the run, and how many there were at its beginning; they stay as they are."""
+        self.members: tuple[int, ...] = tuple(range(transport.size))
+        """The ranks of the run that take part in its flush points, in the order of the transport's."""
+        self.dead: set[int] = set()
+        """The ranks that are known to have died before the run was bound to the communicator that it is bound to."""
+        self.lost: dict[int, int] = {}
+        """On the writer rank: the ranks that are written down as lost, and whether somebody brought their journal."""
         self.meta = meta
         self.output = output
         self.strict = strict
@@ -88,7 +97,7 @@ class Session:
         self._pid = os.getpid()
         self._clock_to_wall = time_ns() - monotonic_ns()
         self._started = self._started_record()
-        hidden = output.with_name(f".{output.name}.provml")
+        self.hidden = hidden_of(output)
         self.folder: Path | None = None
         self.journal: Journal | None = None
         self.side = SideJournal(lambda: self._open_beside(records.SIDE_LANE, SIDE_SHARE))
@@ -98,7 +107,7 @@ class Session:
         self.digester = Digester(self.write_aside, writer=transport.rank == transport.writer)
         try:
             self.journal, self.folder, troubles = places.open_journal(
-                places.candidates(journal, hidden, meta["run"]),
+                places.candidates(journal, self.hidden, meta["run"]),
                 lambda folder: self._open(folder, records.RUN_LANE, buffer),
             )
             for trouble in troubles:
@@ -107,11 +116,6 @@ class Session:
         except ProvMLError as error:
             self.trouble(f"nothing is captured on rank {self.rank}: {error}", error)
         _sessions.add(self)
-
-    @property
-    def rank(self) -> int:
-        """The rank of this process in the run's communicator."""
-        return self.transport.rank
 
     @property
     def is_writer(self) -> bool:
@@ -126,10 +130,10 @@ class Session:
     def _started_record(self) -> records.Started:
         import socket
 
-        return records.Started(self._clock_to_wall, self.transport.size, os.getpid(), socket.gethostname())
+        return records.Started(self._clock_to_wall, self.size, os.getpid(), socket.gethostname())
 
     def _open(self, folder: Path, lane: int, bound: int) -> Journal:
-        source = Source(self.meta["attempt"], self.transport.rank, lane)
+        source = Source(self.meta["attempt"], self.rank, lane)
         description = {k: v[:500] if isinstance(v, str) else v for k, v in self.meta.items()}
         description["output"] = str(self.output)[:1500]
         return Journal(folder, source, self.meta["run"], description, bound)
@@ -260,6 +264,19 @@ class Session:
         finally:
             self.let_go()
 
+    def rebind(self, comm: Any) -> None:
+        """Go on with the ranks of another communicator; *collective* over it, also where the run has ended."""
+        if os.getpid() != self._pid:
+            return
+        refusal: ProvMLError | None = None
+        with self.meeting("the run could not be bound to the communicator"):
+            try:
+                rebinding.rebind(self, comm)
+            except (UsageError, StateError) as error:  # on all ranks, and only the user can mend it
+                refusal = error
+        if refusal is not None:
+            raise refusal
+
     def leave(self, reason: str, error: str, outcome: str = records.FAILED) -> None:
         """End this rank's part without the others: an exception is on its way, so nothing collective may happen."""
         self.outcome = outcome
@@ -327,15 +344,14 @@ class Session:
 
     def _carry_home(self) -> None:
         """Bring what is left in a journal beside the output, since a cluster wipes its nodes when the job ends."""
-        hidden = self.output.with_name(f".{self.output.name}.provml")
-        if self.folder is None or self.folder == hidden:
+        if self.folder is None or self.folder == self.hidden:
             return
         try:
             mine = file_name(self.meta["run"], Source(self.meta["attempt"], self.rank, 0), 0).partition("-l")[0]
             for path in sorted(self.folder.glob(f"{mine}-*.journal")):
                 from provml_hpc.storage.rescue import carry
 
-                carry(path, safe_folder(hidden))
+                carry(path, safe_folder(self.hidden))
         except Exception as error:  # whatever it is, the job ends as it would have
             log.warning(
                 "provml: rank %d left journals in %s (%s); before the job ends, run there: provml rescue %s",

@@ -34,16 +34,21 @@ def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
 
 
 def ended_as(graph: Graph) -> str:
-    """Return how the run ended, going by what its ranks said at their ends: finished, failed or incomplete."""
-    last = max(graph.run.details.get("attempts", [1]), default=1)
-    if any(failure["attempt"] == last for failure in graph.run.details.get("failures", ())):
+    """Return how the run ended, going by what its ranks said at their ends: finished, failed or incomplete.
+
+    Where ranks died and the others went on and finished, it is recovered: if all that they left was brought in.
+    """
+    details = graph.run.details
+    last = max(details.get("attempts", [1]), default=1)
+    if any(failure["attempt"] == last for failure in details.get("failures", ())):
         return FAILED
+    adopted = {one["rank"] for one in details.get("lost", ()) if one["attempt"] == last and one["adopted"]}
+    silent = set(details.get("silent", ()))
+    if silent:
+        return RECOVERED if silent <= adopted else INCOMPLETE
     attempts = graph.nodes["Attempt"].rows() if "Attempt" in graph.nodes else ()
     outcomes = {row["outcome"] for row in attempts if row["attempt"] == last}
-    expected = 1 if graph.run.apart else max(graph.run.details.get("sizes", [1]), default=1)
-    if outcomes == {"completed"} and len(graph.run.details.get("ranks", ())) >= expected:
-        return FINISHED
-    return INCOMPLETE
+    return FINISHED if outcomes == {"completed"} else INCOMPLETE
 
 
 def closed_run(output: Path) -> str | None:

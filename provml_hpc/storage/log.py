@@ -274,6 +274,10 @@ class LogWriter:
             raise
         return self._number
 
+    def forget(self) -> None:
+        """Have what was appended since the last commit never count; its bytes stay where they are, and are nobody's."""
+        self._pending.clear()
+
     def close(self) -> None:
         """Close the file; what was appended since the last commit is dropped. May be called twice."""
         if self._file is None:

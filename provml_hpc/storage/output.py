@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
 from typing import Any
 
 from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError
@@ -23,6 +23,9 @@ from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.tables import read_attributes
 
 logger = logging.getLogger("provml_hpc")
+
+LET_GO = 10.0
+"""Seconds in which a writer rank that is gone has to have let go of its output."""
 
 BEAT_EVERY = 1.0
 """Seconds between two heartbeats at least: a small flush point costs less than telling that the job lives."""
@@ -122,6 +125,51 @@ class Output:
                 raise
 
     @classmethod
+    def take_over(cls, path: Path, meta: dict[str, Any], *, dead: bool) -> Output:
+        """Go on as the writer of a run that lives, whose writer rank is gone: in the same attempt, with a new log.
+
+        All that the old log had committed is in the new one, since HDF5 writes to no file whose writer was killed.
+        Journals are left alone: their ranks, or those who adopted them, bring what they hold.
+
+        Parameters
+        ----------
+        path
+            The output.
+        meta
+            What is known of the run.
+        dead
+            Whether the writer rank is known to be dead, where its lock and heartbeat do not tell.
+
+        Raises
+        ------
+        FileBusyError
+            It still has the output, or may have.
+        FileMissingError, FormatError, StorageError
+            There is no log that can be gone on with, or it could not be copied.
+        """
+        until = monotonic() + LET_GO
+        while True:
+            try:
+                with recovering(path, force=dead):
+                    return cls._succeed(path, meta)
+            except FileBusyError:  # an end takes a moment, that of a process on another node perhaps some more
+                if monotonic() > until:
+                    raise
+            sleep(0.05)
+
+    @classmethod
+    def _succeed(cls, path: Path, meta: dict[str, Any]) -> Output:
+        with LogReader(partial_of(path)) as log:
+            if log.meta.get("run") != meta["run"]:
+                raise FileBusyError(f"{partial_of(path)} is of another run by now: choose another output")
+        ownership = Ownership.take(path, str(meta["run"]), recovering=True)
+        try:
+            return cls(path, meta, LogWriter.reopen(partial_of(path)), ownership)
+        except BaseException:
+            ownership.release()
+            raise
+
+    @classmethod
     def _go_on(cls, path: Path, meta: dict[str, Any], ownership: Ownership) -> Output:
         with LogReader(partial_of(path)) as old:
             segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]))
@@ -147,6 +195,15 @@ class Output:
     def append(self, data: memoryview, pieces: Sequence[tuple[Source, int, int, int, int, int | None]]) -> None:
         """Append a block, as :meth:`LogWriter.append_block` does; its frames count from the next commit on."""
         self._log.append_block(data, pieces)
+
+    @property
+    def broken(self) -> bool:
+        """Whether the log takes nothing more, after an error."""
+        return self._log.broken is not None
+
+    def forget(self) -> None:
+        """Have what was appended since the last commit never count: the ranks that it came from were not told of it."""
+        self._log.forget()
 
     def commit(self) -> None:
         """Make everything appended count."""

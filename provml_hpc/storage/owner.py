@@ -223,7 +223,11 @@ def _tidy(output: Path, lock: _Lock) -> None:
         for path in (folder / HEARTBEAT, *folder.glob(f"{glob.escape(output.name)}.*")):
             with contextlib.suppress(OSError):
                 path.unlink()
-    lock.release(remove=over)
+        if os.path.lexists(folder / RECOVERY):  # of a recovery, or a resume, that was killed; unless one is at work
+            with contextlib.suppress(FileBusyError, StorageError):
+                _Lock(folder / RECOVERY, "").release(remove=True)
+    # Nobody asks whether a recovery was there; who waits for its lock looks whether the file is still the same.
+    lock.release(remove=over or lock.path.name == RECOVERY)
     if over:
         with contextlib.suppress(OSError):
             folder.rmdir()  # Unless there are journals in it, or another lock.

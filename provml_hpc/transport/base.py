@@ -189,6 +189,25 @@ class Transport(Protocol):
     def allgather(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
         """Give few bytes of every rank to all ranks, ordered by rank. *Collective*, meant for the start of a run."""
 
+    def appoint(self, writer: int, names: Sequence[int]) -> None:
+        """Have the bytes go to another rank from now on, and say what the ranks are called.
+
+        Called by all ranks with equal arguments, once they agreed on them and before anything goes to the writer rank.
+
+        Parameters
+        ----------
+        writer
+            Rank that the bytes go to.
+        names
+            For each rank the number that messages call it by.
+        """
+
+    def lost(self) -> list[int]:
+        """Return the ranks whose processes are known to have died. Not collective.
+
+        Empty where the MPI library cannot tell. Open MPI under ``mpiexec --with-ft ulfm`` can.
+        """
+
     def leave(self, reason: str) -> None:
         """Leave early: tell the writer rank, which tells the others, and enter no collective call any more.
 

@@ -182,6 +182,15 @@ class Parallel:
         """Give few bytes of every rank to all ranks, as in `Transport.allgather`. *Collective*."""
         return self._share(payload, _until(deadline))
 
+    def appoint(self, writer: int, names: Sequence[int]) -> None:
+        """Have the bytes go to another rank, as in `Transport.appoint`."""
+        self._writer = writer
+        self._steps.appoint(writer, names)
+
+    def lost(self) -> list[int]:
+        """Return the ranks whose processes died, as in `Transport.lost`. Not collective."""
+        return self._steps.lost()
+
     def leave(self, reason: str) -> None:
         """Leave early, as in `Transport.leave`. Not collective."""
         self._steps.leave(reason)

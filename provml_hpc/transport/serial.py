@@ -112,6 +112,13 @@ class Serial:
         self._check()
         return [bytes(payload) if rank == self.rank else b"" for rank in range(self.size)]
 
+    def appoint(self, writer: int, names: Sequence[int]) -> None:
+        """Have the one rank write, as in `Transport.appoint`."""
+
+    def lost(self) -> list[int]:
+        """Return nothing, as in `Transport.lost`: who asks is alive."""
+        return []
+
     def leave(self, reason: str) -> None:
         """Enter no step any more, as in `Transport.leave`."""
         if self._failure is None:

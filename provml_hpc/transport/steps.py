@@ -7,6 +7,9 @@ others when it next looks. A notice says how many steps its sender had completed
 on (its end needs nothing more of the leaver), a rank in a later one gives up. So all ranks agree on the last step that
 counts, whatever message overtook another.
 
+Where the MPI library lets a job outlive a rank (ULFM), a death is an error of the step under way on the ranks that wait
+for that very rank. They revoke our communicator, so that those who wait for a living one hear of it too.
+
 Requests that were given up, their buffers and their communicator are kept to the end of the process: the MPI library
 may still write to them, and Open MPI refuses to free a communicator with collectives under way.
 """
@@ -17,7 +20,7 @@ import contextlib
 import os
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from provml_hpc.errors import PeerLeftError, TransportError
@@ -61,6 +64,7 @@ class Steps:
         self.comm = comm.Dup(MPI.INFO_NULL)
         self.comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._rank, self._size, self._writer = comm.Get_rank(), comm.Get_size(), writer
+        self._names: Sequence[int] = range(self._size)
         self._pid = os.getpid()
         self._status = MPI.Status()
         self._completed = 0
@@ -70,8 +74,23 @@ class Steps:
         self._farewells: list[MPI.Request] = []
         self._notices: dict[int, tuple[Notice, int]] = {}
         self._closed = False
+        # Of several requests the error is in their statuses.
+        self._deaths = (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_IN_STATUS)
         self.failure: TransportError | None = None
         _OPEN.add(self)
+
+    def appoint(self, writer: int, names: Sequence[int]) -> None:
+        """Have another rank relay notices, and call ranks by these numbers in messages."""
+        self._writer, self._names = writer, names
+
+    def lost(self) -> list[int]:
+        """Return the ranks whose processes the MPI library knows to have died. Not collective."""
+        if self._closed or self._out_of_reach() is not None:
+            return []
+        try:
+            return list(self.comm.Get_failed().Translate_ranks(None, self.comm.Get_group()))
+        except (self._mpi.Exception, NotImplementedError):  # no ULFM
+            return []
 
     def take(self, what: str, until: float | None, *posts: Callable[[], MPI.Request]) -> None:
         """Take one step: post its collectives and wait for them. *Collective*.
@@ -95,7 +114,7 @@ class Steps:
             for post in posts:
                 self._under_way.append(post())
         except self._mpi.Exception as error:
-            self.give_up(_failed(error))
+            self._fail(error)
 
     def defer(self) -> None:
         """Leave it to the next step to finish the one under way too, where this rank has nothing to do in between."""
@@ -108,7 +127,7 @@ class Steps:
             if not self._comes_at_once():
                 self._await(step, what, until)
         except self._mpi.Exception as error:
-            self.give_up(_failed(error))
+            self._fail(error)
         except TransportError as failure:
             self.give_up(failure)
         except BaseException as interrupt:
@@ -165,7 +184,7 @@ class Steps:
             self._listen()
             self._heed(self._completed + 1 + self._deferred, what)
         except self._mpi.Exception as error:
-            self.give_up(_failed(error))
+            self._fail(error)
         except PeerLeftError as failure:
             self.give_up(failure)
 
@@ -176,6 +195,18 @@ class Steps:
         # without the remedy that ends the message.
         self._abandon(None if isinstance(failure, PeerLeftError) else str(failure).rpartition(": ")[0])
         raise failure
+
+    def _fail(self, error: MPI.Exception) -> NoReturn:
+        """Break for good since the MPI library failed. Of a death those must hear too who wait for others."""
+        if error.Get_error_class() in self._deaths:
+            with contextlib.suppress(self._mpi.Exception, NotImplementedError):
+                self.comm.Revoke()
+        self.give_up(
+            TransportError(
+                f"the MPI library failed ({error}): end the run, or go on with the ranks that are left by "
+                "run.rebind(comm)"
+            )
+        )
 
     def interrupted(self, by: BaseException) -> None:
         """Break for good, since an interrupt came in the middle of a step."""
@@ -222,8 +253,8 @@ class Steps:
         for notice, completed in self._notices.values():
             if completed < step:
                 raise PeerLeftError(
-                    f"rank {notice.rank} left the run early ({notice.reason}), so {what} cannot complete: "
-                    "end the run, no rank can flush any more"
+                    f"rank {self._names[notice.rank]} left the run early ({notice.reason}), so {what} cannot complete: "
+                    "end the run, or go on with the ranks that are left by run.rebind(comm)"
                 )
 
     def _abandon(self, reason: str | None) -> None:
@@ -257,7 +288,3 @@ class Steps:
         for rank in range(self._size) if self._rank == self._writer else (self._writer,):
             if rank not in (self._rank, leaver):
                 self._farewells.append(self.comm.Isend([message, self._mpi.BYTE], rank, _TAG))
-
-
-def _failed(error: Exception) -> TransportError:
-    return TransportError(f"the MPI library failed ({error}): end the run, no rank can flush any more")

@@ -87,6 +87,7 @@ def mpi_run(
     env: Mapping[str, str] | None = None,
     timeout: float = 60,
     python: Sequence[str] = (),
+    launcher: Sequence[str] = (),
 ) -> Result:
     """Run ``mpiexec -n RANKS python SCRIPT ARGS`` and return how it ended.
 
@@ -106,6 +107,8 @@ def mpi_run(
         Seconds after which the launch is ended.
     python
         Options of the interpreter, such as ``-m mpi4py``.
+    launcher
+        Options of mpiexec, such as ``--with-ft ulfm``.
 
     Raises
     ------
@@ -113,8 +116,8 @@ def mpi_run(
         Where it did not end in time.
     """
     path = SCENARIOS / script  # an absolute path stays what it is
-    launcher = [] if ranks is None else [mpiexec(), "-n", str(ranks)]
-    command = [*launcher, sys.executable, *python, str(path), *map(str, args)]
+    start = [] if ranks is None else [mpiexec(), *launcher, "-n", str(ranks)]
+    command = [*start, sys.executable, *python, str(path), *map(str, args)]
     token = uuid.uuid4().hex
     # Files and not pipes: an orphan that keeps a pipe open would keep us waiting.
     out, err = cwd / f"{token}.out", cwd / f"{token}.err"

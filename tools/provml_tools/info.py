@@ -83,6 +83,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "study": run.study,
         "status": run.status,
         "failures": [_failure(one) for one in details.get("failures", ())],
+        "lost": [_failure(one) for one in details.get("lost", ())],
         "started": when(start) if start != ABSENT else None,
         "ended": when(end) if end != ABSENT else None,
         "seconds": (until - start) / 1e9 if ABSENT not in (start, until) else None,
@@ -303,6 +304,11 @@ class _Screen:
         for failure in found["failures"][:3]:
             said = f"{failure.get('error') or ''} {failure.get('reason') or ''}".strip()
             self.line("", safe(f"rank {failure.get('rank')} at {failure.get('time')}: {said}"))
+        for one in found["lost"][:3]:
+            left = "what it left is here" if one.get("adopted") else "its journal was not found"
+            self.line(
+                "", safe(f"went on without rank {one.get('rank')} at {one.get('time')}: {one.get('reason')}; {left}")
+            )
         self._when()
         self.line("who", safe(", ".join(found["who"])))
         self._where()

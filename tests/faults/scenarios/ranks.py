@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +69,6 @@ elif HOW == "two-at-once":
             second.flush()
             first.flush()
 elif HOW == "stop":
-    import os
     import signal
 
     heard = []
@@ -83,3 +85,52 @@ elif HOW == "stop":
         assert run.stop_requested
     assert signal.getsignal(signal.SIGUSR2) is own
     assert heard == ([1] if RANK == SIZE - 1 else [])
+elif HOW.startswith("left:"):
+    own = int(HOW.partition(":")[2]) == RANK
+    run = begin()
+    training = run.training()
+    try:
+        with run if own else contextlib.nullcontext():
+            log(training, 0, 10)
+            if own:
+                raise ValueError("this rank has had enough")
+    except ValueError:
+        pass
+    rest = COMM.Split(own, SIZE - RANK)  # numbered the other way round
+    if not own:
+        with warnings.catch_warnings(record=True):  # one warns that it cannot flush with who left
+            warnings.simplefilter("always")
+            with run, training:
+                log(training, 10, 10)
+                run.flush()
+                run.rebind(rest)
+                log(training, 20, 10)
+                run.flush()
+    rest.Free()
+elif HOW == "left-out":
+    run = begin()
+    training = run.training()
+    log(training, 0, 10)
+    run.flush()
+    part = COMM.Split(RANK == 3)
+    if RANK == 3:
+        log(training, 10, 20)
+        COMM.Barrier()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            run.flush()  # does not wait for those who are elsewhere
+        assert "goes on with other ranks" in str(told[0].message)
+    else:
+        run.rebind(part)
+        log(training, 10, 10)
+        run.finish()
+        COMM.Barrier()
+elif HOW == "ended":
+    run = begin()
+    if RANK == 3:
+        run._session.leave("it has had enough", "ValueError")
+    try:
+        run.rebind(COMM)
+    except provml.UsageError as error:
+        print(error, flush=True)
+    run.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)

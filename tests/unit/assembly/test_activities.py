@@ -178,6 +178,31 @@ def test_a_run_is_open_until_every_rank_was_heard_of() -> None:
     assert frames.view().one("LearningExperimentExecution")["outcome"] == "completed"
 
 
+@pytest.mark.parametrize("left_something", [True, False])
+def test_those_who_went_on_without_a_rank_say_how_it_ended(left_something: bool) -> None:
+    frames = FakeFrames(3)
+    who = [rank for rank in frames.ranks() if left_something or rank.source.rank != 1]
+    handles = [rank.open(TRAINING) for rank in who]
+    frames.rank(0)(records.Lost(1, 0, "its process died"))
+    frames.rank(0)(records.Lost(1, 1, "its process died"))
+    for rank, handle in zip(who, handles, strict=True):
+        if rank.source.rank != 1:
+            rank.close(handle)
+            rank.end()
+    view = frames.view()
+    training = view.one(TRAINING)
+    assert training["outcome"] == "completed"
+    assert training["end_ns"] != ABSENT
+    run = view.one("LearningExperimentExecution")
+    assert (run["outcome"], view.one("Attempt")["outcome"]) == ("completed", "completed")
+    details = view.graph.run.details
+    assert details["silent"] == [1]
+    ((lost),) = details["lost"]
+    assert (lost["rank"], lost["adopted"], lost["reason"]) == (1, True, "its process died")
+    outcomes = {row["rank"]: row["outcome"] for row in view.to(training, "isPartOf")}
+    assert outcomes == {row.source.rank: "open" if row.source.rank == 1 else "completed" for row in who}
+
+
 def test_attempts_are_parts_of_the_run_and_the_last_one_decides() -> None:
     frames = FakeFrames()
     first, second = frames.rank(attempt=1), frames.rank(attempt=2)

@@ -146,3 +146,45 @@ def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
     assert found.state == "whole"
     assert records.decode(records.encode(found, 1, 0)) == (1, 0, found)
     assert StatKey._fields[0] == "path"
+
+
+def test_what_a_rank_was_to_read_that_is_gone_is_read_by_another(tmp_path: Path) -> None:
+    """Ranks 0 (the writer) and 1 are gone; of the files of 1, 2 and 3 none was read yet when they went."""
+    ranks = Ranks(4)
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.write_bytes(path.name.encode() * 9)
+    shared, own, read = map(stat_key, paths)
+    for rank in (1, 2):
+        ranks.digesters[rank].want(shared)
+    ranks.digesters[3].want(own)
+    ranks.digesters[3].want(read, at_once=True)
+    requests = [digester.requests() for digester in ranks.digesters]
+    chosen = ranks.digesters[0].assign(requests)
+    assert chosen == {1: [0], 3: [0]}
+    ranks.digesters[2].accept(chosen.get(2, []))  # rank 3 never heard the answer
+    left = ranks.digesters[2:]
+    for place, digester in enumerate(left):
+        digester.rebind({2: 0, 3: 1}, writer=place == 0)
+    ranks.digesters = left
+    ranks.flush()
+    assert sorted((rank, found.path) for rank, found in ranks.digested()) == [
+        (2, str(paths[0])), (3, str(paths[1])), (3, str(paths[2])),
+    ]  # fmt: skip
+
+
+def test_a_writer_that_stays_gives_what_was_given_to_a_rank_that_is_gone_or_never_heard(file: Path) -> None:
+    ranks = Ranks(3)
+    key = stat_key(file)
+    for rank in (1, 2):
+        ranks.digesters[rank].want(key)
+    chosen = ranks.digesters[0].assign([digester.requests() for digester in ranks.digesters])
+    assert chosen == {1: [0]}
+    again = ranks.digesters[0].assign([digester.requests() for digester in ranks.digesters])
+    assert again == {1: [0]}, "it asks again, so it did not hear"
+    ranks.digesters[2].accept([])
+    del ranks.digesters[1]
+    for place, digester in enumerate(ranks.digesters):
+        digester.rebind({0: 0, 2: 1}, writer=place == 0)
+    ranks.flush()
+    assert [rank for rank, _ in ranks.digested()] == [2]

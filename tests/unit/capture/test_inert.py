@@ -66,6 +66,7 @@ def test_every_call_is_a_no_op(run: provml.Run, tmp_path: Path, monkeypatch: pyt
     assert run.output == tmp_path / "no" / "off.h5"
     assert len(run.id) == 36
     run.flush()
+    run.rebind(None)
     run.finish()
     run.finish()
     run.log(0, loss=1.0)

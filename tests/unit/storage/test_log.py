@@ -62,6 +62,22 @@ def test_a_batch_in_pieces_is_one_batch(path: Path) -> None:
         assert back.summary()["rows"].tolist() == [11]
 
 
+def test_what_a_gather_that_was_cut_short_had_brought_never_counts(path: Path) -> None:
+    """Its pieces would stand before those of the whole batch, which comes again with the same sequences."""
+    whole = frames(1, 9)
+    with LogWriter.create(path, {}) as log:
+        log.append(TWO, frames(1, 2), 1, 2)
+        log.append(ONE, whole[:40], 1, 9)
+        log.forget()
+        for start in range(0, len(whole), 40):
+            log.append(ONE, whole[start : start + 40], 1, 9)
+        log.commit(1)
+    with LogReader(path) as back:
+        assert [bytes(block) for block in back.blocks(ONE)] == [whole]
+        assert back.sources() == [ONE]
+        assert back.damage == []
+
+
 def test_what_is_committed_is_read_back(path: Path) -> None:
     meta = {"uuid": "u", "name": "Über\0holz", "empty": "", "n": 3, "x": 0.5, "yes": True, "left out": None}
     with LogWriter.create(path, meta) as log:

@@ -1,0 +1,136 @@
+"""Ranks that are left go on: after deaths under Open MPI's ULFM, and without ranks that left the run by themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provml_hpc.storage.place import hidden_of, partial_of
+from provml_hpc.storage.recover import recover
+from provml_hpc.storage.tables import TablesFile
+from tests.faults import acknowledged, guarantee
+from tests.faults.killing import Plan
+from tests.mpi import launch
+
+RANKS = 4
+JOURNAL, OUTPUT, MPI = "provml_hpc.journal", "provml_hpc.storage.output", "provml_hpc.transport.mpi"
+
+Run = Callable[..., launch.Result]
+
+needs_ulfm = pytest.mark.skipif(
+    not launch.is_open_mpi(),
+    reason="MPICH ends a job with its first rank: only Open MPI has ULFM; make test-openmpi runs this",
+)
+
+CASES = {
+    "one that does not write": [Plan("capture", f"{JOURNAL}:Journal.write", 12, True, 2)],
+    "one in the gathering": [Plan("gather", f"{MPI}:Parallel.gather", 2, False, 3)],
+    "the writer before its commit": [Plan("append to commit", f"{OUTPUT}:Output.commit", 2, False, 0)],
+    "the writer between commit and word": [Plan("after commit", f"{OUTPUT}:Output.commit", 2, True, 0)],
+    "the writer, and its successor": [
+        Plan("capture", f"{JOURNAL}:Journal.write", 20, True, 0),
+        Plan("rebind", f"{OUTPUT}:LogWriter.reopen", 1, True, 1),
+    ],
+    "two, one as the others rebind": [
+        Plan("capture", f"{JOURNAL}:Journal.write", 12, True, 3),
+        Plan("rebind", f"{MPI}:Parallel.allgather", 3, False, 2),
+    ],
+}
+
+
+def _details(output: Path) -> dict[str, Any]:
+    with TablesFile(output) as file:
+        details: dict[str, Any] = file.attributes["details"]
+        return details
+
+
+def _survive(mpi_run: Run, tmp_path: Path, plans: list[Plan], **options: Any) -> launch.Result:
+    (tmp_path / "told").mkdir()
+    options["plans"] = [plan.text() for plan in plans]
+    return mpi_run(
+        "survivors.py",
+        RANKS,
+        [tmp_path / "job.h5", tmp_path / "told", json.dumps(options)],
+        launcher=("--with-ft", "ulfm"),
+        timeout=60,
+    )
+
+
+def _ended_well(tmp_path: Path, result: launch.Result, dead: set[int]) -> None:
+    """All but the dead came to their end, and the file was closed by the job itself."""
+    for rank in range(RANKS):
+        counted = acknowledged.read(acknowledged.file_of(tmp_path / "told", 1, rank))
+        assert bool(counted["finished"]) == (rank not in dead), f"rank {rank}: {counted}\n{result.stderr}"
+        if rank not in dead:
+            assert counted["flushed_samples"] == counted["samples"] > 0
+    output = tmp_path / "job.h5"
+    assert output.exists(), result.stderr
+    assert not partial_of(output).exists()
+    assert not hidden_of(output).exists(), [path.name for path in hidden_of(output).iterdir()]
+
+
+@needs_ulfm
+@pytest.mark.parametrize("case", CASES)
+def test_survivors_go_on(case: str, mpi_run: Run, tmp_path: Path) -> None:
+    dead = {plan.rank for plan in CASES[case]}
+    result = _survive(mpi_run, tmp_path, CASES[case])
+    _ended_well(tmp_path, result, dead)
+    guarantee.check(tmp_path / "job.h5", tmp_path / "told", RANKS)
+    lost = _details(tmp_path / "job.h5")["lost"]
+    assert {one["rank"] for one in lost} == dead
+    assert all(one["adopted"] and one["reason"] == "its process died" for one in lost)
+    with TablesFile(tmp_path / "job.h5") as file:
+        assert file.attributes["status"] == "recovered"
+        (attempt,) = file.table("records", "Attempt").rows()
+        assert attempt["outcome"] == "completed"
+        assert len(file.table("records", "TrainingExecution")) == 1
+        outcomes = {row["rank"]: row["outcome"] for row in file.table("records", "RankExecution").rows()}
+    assert outcomes.keys() == set(range(RANKS))
+
+
+@needs_ulfm
+def test_journals_on_the_node_are_adopted_too(mpi_run: Run, tmp_path: Path) -> None:
+    plans = [Plan("capture", f"{JOURNAL}:Journal.write", 20, True, 0)]
+    _ended_well(tmp_path, _survive(mpi_run, tmp_path, plans, journal=str(tmp_path)), {0})
+    guarantee.check(tmp_path / "job.h5", tmp_path / "told", RANKS)
+    assert not list(tmp_path.glob("provml-*")), "the journals of a dead rank stayed where they were"
+
+
+@pytest.mark.parametrize("leaver", [0, 2])
+def test_ranks_go_on_without_one_that_left(leaver: int, mpi_run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "job.h5"
+    mpi_run("ranks.py", RANKS, [f"left:{leaver}", output]).check()
+    steps, _ = guarantee.in_closed(output)
+    assert {rank: len(found) for (_, rank), found in steps.items()} == {
+        rank: 10 if rank == leaver else 30 for rank in range(RANKS)
+    }
+    details = _details(output)
+    assert [(one["rank"], one["adopted"]) for one in details["lost"]] == [(leaver, True)]
+    assert [one["rank"] for one in details["failures"]] == [leaver]
+    with TablesFile(output) as file:
+        assert file.attributes["status"] == "failed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.h5"]
+
+
+def test_one_that_is_merely_left_out_keeps_its_journal(mpi_run: Run, tmp_path: Path) -> None:
+    """Nobody may take the journal of a rank that lives. It comes in later, as from another node."""
+    output = tmp_path / "job.h5"
+    mpi_run("ranks.py", RANKS, ["left-out", output]).check()
+    with TablesFile(output) as file:
+        assert file.attributes["status"] == "incomplete"
+    assert [(one["rank"], one["adopted"]) for one in _details(output)["lost"]] == [(3, False)]
+    assert recover(output).taken > 0
+    steps, _ = guarantee.in_closed(output)
+    assert {rank: len(found) for (_, rank), found in steps.items()} == {0: 20, 1: 20, 2: 20, 3: 30}
+    with TablesFile(output) as file:
+        assert file.attributes["status"] == "finished"
+    assert not hidden_of(output).exists()
+
+
+def test_a_rank_that_ended_its_run_cannot_be_bound_again(mpi_run: Run, tmp_path: Path) -> None:
+    done = mpi_run("ranks.py", RANKS, ["ended", tmp_path / "job.h5"]).check()
+    assert done.stdout.count("the run has ended on rank 3") == RANKS
