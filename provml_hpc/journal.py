@@ -45,7 +45,11 @@ FIRST = 4096
 _IDENTITY = struct.Struct("<IIIIQI")
 _FURTHER = 1 << 20
 KEPT_FREE = 1024
-"""Bytes of the first segment that samples leave free, so that a full disk still takes the count of what was dropped."""
+"""Bytes of a segment that only counts may take, so that a full disk still takes the count of what was dropped."""
+_FURTHER_ONES = "further ones"
+"""The name under which is counted what finds no room for a name of its own."""
+_LOST_AT = records.HEADER.size + 16
+"""Where in its frame a :class:`~provml_hpc.records.Dropped` has its count."""
 _PIECE = 1 << 26
 """What is read of a dead journal at once, and the largest record that is believed there."""
 _ZEROS = bytes(1 << 20)
@@ -235,6 +239,7 @@ class Journal:
         # [next position in the first segment, next sequence, identifier of the one thread that may write]
         self.state: list[int] = [FIRST, 1, threading.get_ident()]
         self.pid = os.getpid()
+        self._counts: dict[tuple[int, str, str], memoryview] = {}
 
     def _open_segment(self, size: int) -> Segment:
         number = len(self._segments)
@@ -276,9 +281,9 @@ class Journal:
         frame = records.encode(record, sequence, monotonic_ns() if clock_ns is None else clock_ns)
         segment = self._segments[-1]
         at = segment.length
-        if at + len(frame) > segment.size:
+        if at + len(frame) > segment.size - KEPT_FREE:
             try:
-                segment = self._open_segment(max(_FURTHER, FIRST + len(frame)))
+                segment = self._open_segment(max(_FURTHER, FIRST + len(frame) + KEPT_FREE))
             except OSError as error:
                 raise StorageError(
                     error.errno, f"{self._folder}: no room to go on: {error.strerror}; free some, or flush more often"
@@ -286,6 +291,12 @@ class Journal:
             # From here to the next commit the first segment takes no more samples, so that frames stay in order.
             self.state[0] = self.first.size
             at = FIRST
+        self._put(segment, at, frame)
+        return sequence
+
+    def _put(self, segment: Segment, at: int, frame: bytes) -> None:
+        """Write a frame and publish it."""
+        sequence = self.state[1]
         segment.view[at : at + len(frame)] = frame
         words, state, end = segment.words, self.state, at + len(frame)
         bounded = segment is self._segments[0]
@@ -294,7 +305,43 @@ class Journal:
         state[1] = sequence + 1
         if bounded:
             state[0] = end
-        return sequence
+
+    def count(self, activity: int, reason: str, name: str, lost: int) -> None:
+        """Count what could not be kept, such that a kill takes nothing from the count.
+
+        The count stands in a record of its own, which is raised where it lies until the journal is sealed; then the
+        next is begun. Where a full disk leaves no room for one, it goes to that of the further ones.
+
+        Raises
+        ------
+        StorageError
+            There is no room even for that.
+        """
+        key = activity, reason, name
+        place = self._counts.get(key)
+        if place is None:
+            try:
+                self._begin_count(key)
+            except StorageError:
+                key = 0, reason, _FURTHER_ONES
+                if key not in self._counts:
+                    self._begin_count(key, last=True)
+            place = self._counts[key]
+        place[0] += lost  # one aligned store
+
+    def _begin_count(self, key: tuple[int, str, str], *, last: bool = False) -> None:
+        """Write a count of zero: in the part that is kept free where the journal cannot grow, but for one `last`."""
+        record = records.Dropped(key[0], 0, key[1], key[2])
+        frame = records.encode(record, self.state[1], monotonic_ns())
+        segment = self._segments[-1]
+        at = segment.length
+        if at + len(frame) + (0 if last else KEPT_FREE // 4) <= segment.size:
+            self._put(segment, at, frame)
+        else:
+            self.write(record)
+            segment = self._segments[-1]
+            at = segment.length - len(frame)
+        self._counts[key] = segment.view[at + _LOST_AT : at + _LOST_AT + 8].cast("Q")
 
     def write_sample(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> bool:
         """Append a sample the slow way, also in the part that the recorders leave free; False if there is no room.
@@ -327,6 +374,7 @@ class Journal:
 
     def seal(self) -> int:
         """Checksum all that is pending, segment by segment, and return the checksum of the whole."""
+        self._counts.clear()  # the checksum covers them as they are
         whole = self._segments[0].seal()
         for segment in self._segments[1:]:
             segment.seal()
@@ -339,6 +387,7 @@ class Journal:
 
     def restart(self) -> None:
         """Begin anew after a commit; further segments go."""
+        self._counts.clear()
         while len(self._segments) > 1:
             self._segments.pop().close(remove=True)
         self.first.restart()
@@ -347,6 +396,7 @@ class Journal:
     def close(self, *, remove: bool) -> None:
         """Unmap; remove the files if all that they held is committed."""
         self.window = memoryview(b"")
+        self._counts.clear()
         for segment in self._segments:
             segment.close(remove=remove)
 
@@ -371,11 +421,25 @@ class SideJournal:
             There is no room.
         """
         with self._lock:
-            if self._closed:
-                raise StateError("the journal is closed; end the threads that log before the run")
-            if self._journal is None:
-                self._journal = self._make()
-            return self._journal.write(record)
+            return self._open().write(record)
+
+    def _open(self) -> Journal:
+        if self._closed:
+            raise StateError("the journal is closed; end the threads that log before the run")
+        if self._journal is None:
+            self._journal = self._make()
+        return self._journal
+
+    def count(self, activity: int, reason: str, name: str, lost: int) -> None:
+        """Count what could not be kept, from any thread; see :meth:`Journal.count`.
+
+        Raises
+        ------
+        StateError, StorageError
+            As :meth:`write`.
+        """
+        with self._lock:
+            self._open().count(activity, reason, name, lost)
 
     @contextlib.contextmanager
     def held(self) -> Any:

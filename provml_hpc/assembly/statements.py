@@ -115,6 +115,8 @@ class Statements:
                 pass
 
     def _dropped(self, source: records.Source, record: records.Dropped) -> None:
+        if not record.lost:  # a kill came between the record and its first count
+            return
         what = {
             "rank": source.rank,
             "attempt": source.attempt,
@@ -122,7 +124,7 @@ class Statements:
             "name": record.name,
             "activity": self._activity(source, record.activity),
         }
-        # A rank counts again and again, so that a kill takes little from the count.
+        # A rank begins anew with each flush point.
         one = self.drops.setdefault(tuple(what.values()), {**what, "count": 0})
         one["count"] += record.lost
 

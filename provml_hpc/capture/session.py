@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("provml_hpc")
 
-COUNT_EVERY = 1000
-"""What is dropped is written down after so many of a kind, so that a kill takes no more than that from the count."""
-
 SIDE_SHARE = 4
 """The journal of all other threads is so many times smaller than that of the run's own."""
 
@@ -82,6 +79,7 @@ class Session:
         self.found_beside: list[threading.Thread] = []
         """Threads that find something out, for which the end of the run waits a little."""
         self.dropped: defaultdict[tuple[int, str, str], int] = defaultdict(int)
+        """What was dropped and could not be written down."""
         self._seen: set[tuple[int, str, str]] = set()
         self.cost_ns: defaultdict[str, int] = defaultdict(int)
         self.last_committed = 0
@@ -169,9 +167,7 @@ class Session:
         key = activity, reason, name
         first = key not in self._seen
         self._seen.add(key)
-        self.dropped[key] += count
-        if self.dropped[key] >= COUNT_EVERY:
-            self.write_dropped(key)
+        self._count(key, count)
         if message and (self.strict or first):
             self.trouble(message)
 
@@ -200,7 +196,7 @@ class Session:
             return self.side.write(record)
         except (OSError, OverflowError, ProvMLError) as error:
             log.warning("a record was lost: %s", error)
-            self.dropped[0, "unwritable", type(record).__name__] += 1
+            self._count((0, "unwritable", type(record).__name__), 1)
             return 0
 
     def beside(self, work: Callable[[], object], name: str) -> None:
@@ -229,21 +225,20 @@ class Session:
         if self.ended and os.getpid() == self._pid:
             self.trouble(f"{activity!r}: logged after the run had ended, and not recorded; log before finish()")
 
-    def write_dropped(self, *keys: tuple[int, str, str]) -> None:
-        """Write down what was dropped since the last time; what finds no room stays counted here and is tried again."""
-        for key in keys or list(self.dropped):
-            activity, reason, name = key
-            count = self.dropped.pop(key, 0)
-            record = records.Dropped(activity, count, reason, name)
-            try:
-                if self.journal is None or not count:
-                    continue
-                if self.journal.state[2] == threading.get_ident():
-                    self.journal.write(record)
-                elif self.alive:
-                    self.side.write(record)
-            except (OSError, ProvMLError):
-                self.dropped[key] += count
+    def _count(self, key: tuple[int, str, str], lost: int) -> None:
+        """Count where a kill takes nothing from it; without any room the count waits here, and is tried again."""
+        try:
+            if self.journal is not None and self.journal.state[2] == threading.get_ident():
+                self.journal.count(*key, lost)
+            elif self.alive:
+                self.side.count(*key, lost)
+        except (OSError, ProvMLError):
+            self.dropped[key] += lost
+
+    def write_dropped(self) -> None:
+        """Write down what was dropped and found no room."""
+        for key in list(self.dropped):
+            self._count(key, self.dropped.pop(key, 0))
 
     # What concerns the other ranks: see `flush_point` and `ending`.
 

@@ -19,10 +19,11 @@ import provml_hpc as provml
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.recover import recover
 from provml_hpc.storage.tables import TablesFile
-from tests.faults import guarantee
+from tests.faults import acknowledged, guarantee
 from tests.mpi import launch
 
 Job = Callable[..., dict[str, Any]]
+Run = Callable[..., launch.Result]
 
 
 @pytest.fixture
@@ -89,6 +90,20 @@ def test_a_full_buffer_thins_samples_counts_them_and_keeps_structure(job: Job, t
     assert len(_values(output)) == 500
     with TablesFile(output) as file:
         assert len(file.table("records", "LearningStageSectionExecution")) == 1
+
+
+def test_a_kill_takes_nothing_from_the_count_of_what_was_thinned(mpi_run: Run, tmp_path: Path) -> None:
+    output = tmp_path / "job.h5"
+    done = mpi_run("bounds.py", None, ["killed", output, tmp_path])
+    assert done.returncode == -9
+    recover(output)
+    dropped = {one["name"]: one["count"] for one in _details(output)["dropped"]}
+    logged = acknowledged.read(acknowledged.file_of(tmp_path, 1, 0))["samples"]
+    assert logged == 7777
+    assert len(_rows(output, "loss")) + dropped["loss"] == logged
+    kept = sum(len(_rows(output, f"other {n}")) for n in range(40))
+    assert kept + sum(count for name, count in dropped.items() if name.startswith("other")) == logged
+    assert dropped.keys() == {"loss", *(f"other {n}" for n in range(40))}
 
 
 def test_a_record_larger_than_the_buffer(job: Job, tmp_path: Path) -> None:

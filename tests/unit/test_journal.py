@@ -37,7 +37,7 @@ from provml_hpc.journal import (
     reserve,
     safe_folder,
 )
-from provml_hpc.records import NO_STEP, Fact, Source
+from provml_hpc.records import NO_STEP, Dropped, Fact, Source
 
 RUN = "3f0d2a44-1111-4222-8333-0123456789ab"
 SOURCE = Source(1, 3, 0)
@@ -176,6 +176,47 @@ def test_a_seal_tells_whether_the_bytes_are_what_they_were(journal: Journal, tmp
     assert (segment.seal_holds, segment.frames()[2]) == (True, 2)
     journal.first.view[FIRST + 40] ^= 1
     assert dead(tmp_path)[0].seal_holds is False
+
+
+def test_a_count_is_raised_where_it_stands_until_it_is_sealed(journal: Journal, tmp_path: Path) -> None:
+    def counted() -> list[tuple[str, int]]:
+        frames, _, _, lost = dead(tmp_path)[0].frames()
+        assert lost == 0
+        found = [records.decode(frames, at) for at in split(frames).records]
+        return [(one.record.name, one.record.lost) for one in found if one and isinstance(one.record, Dropped)]
+
+    for _ in range(5):
+        journal.count(1, "buffer full", "loss", 2)
+        journal.count(1, "buffer full", "acc", 1)
+    assert counted() == [("loss", 10), ("acc", 5)]
+    journal.seal()
+    journal.count(1, "buffer full", "loss", 1)  # the bytes that the checksum covers stay as they are
+    assert dead(tmp_path)[0].seal_holds
+    assert counted() == [("loss", 10), ("acc", 5), ("loss", 1)]
+    journal.restart()
+    journal.count(1, "buffer full", "loss", 7)
+    assert counted() == [("loss", 7)]
+
+
+@pytest.mark.parametrize("samples", [True, False])
+def test_on_a_full_disk_all_is_counted_if_not_all_by_name(samples: bool, tiny_disk: Path) -> None:
+    journal = make(tiny_disk)
+    if samples:
+        for step in range(4000):
+            journal.write_sample(1, step, 0, (1.0, 2.0))
+    (tiny_disk / "ballast").write_bytes(bytes(os.statvfs(tiny_disk).f_bavail * os.statvfs(tiny_disk).f_bsize))
+    with pytest.raises(StorageError):
+        while True:
+            journal.write(Fact("run", "n", "text", "x" * 100))
+    for number in range(300):
+        journal.count(1, ("buffer full", "unwritable")[number % 2], f"a measure of number {number}", 3)
+    frames, _, _, lost = dead(tiny_disk)[0].frames()
+    found = [records.decode(frames, at) for at in split(frames).records]
+    counts = {one.record.name: one.record.lost for one in found if one and isinstance(one.record, Dropped)}
+    assert lost == 0
+    assert counts["a measure of number 0"] == 3
+    assert sum(one.record.lost for one in found if one and isinstance(one.record, Dropped)) == 900
+    journal.close(remove=True)
 
 
 def test_nobody_else_can_read_it(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import time
 import warnings
@@ -58,6 +60,18 @@ def thinned() -> None:
             epoch.evaluate(accuracy=0.5)
 
 
+def killed() -> None:
+    """Be killed where samples are thinned, some time after a flush point."""
+    with begin(buffer="64 KiB") as run, run.training() as training:
+        for step in range(7777):
+            training.log(step, loss=float(10**9 + step))
+            training.log(step, **{f"other {step % 40}": 1.0})
+            TOLD.put("samples", step + 1)
+            if step == 3000:
+                run.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def large() -> None:
     """Log records that are larger than the buffer."""
     with begin(buffer="64 KiB") as run, run.training() as training:
@@ -102,7 +116,7 @@ def main() -> None:
                         log(training, part * 3000, 3000)
                         run.flush()
             else:
-                {"thinned": thinned, "large": large, "place": place, "clock": clock}[WAY]()
+                {"thinned": thinned, "killed": killed, "large": large, "place": place, "clock": clock}[WAY]()
         except provml.ProvMLError as error:
             SEEN["error"] = f"{type(error).__name__}: {error}"
     SEEN["warnings"] = [str(w.message) for w in caught]
