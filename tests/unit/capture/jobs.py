@@ -43,6 +43,8 @@ def capture(folder: Path, name: str = "job", *, warn: bool = False, **settings: 
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            # From Python 3.12 on, of tests that fork; the capture's own threads do not outlive a fork.
+            warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
             with provml.init(name, **arguments) as run:
                 job = Job(run)
                 yield job
