@@ -14,11 +14,13 @@ Start it on every node of the job, inside the job, after the step; all may run a
 the node when its copy is safe; one whose process is alive stays.
 Where journals lie beside the output, as by default, there is nothing to carry."""
 EXAMPLES = """\
-examples, in a job script:
+examples:
+  provml rescue facies.h5                                     what lies on this machine
+  provml rescue facies.h5 --from /scratch/local/job-4711      where the job had another TMPDIR
+
+in a job script, one task a node, and then the recovery:
   srun --nodes=$SLURM_JOB_NUM_NODES --ntasks=$SLURM_JOB_NUM_NODES --ntasks-per-node=1 provml rescue facies.h5
   provml recover facies.h5
-
-  provml rescue facies.h5 --from /scratch/local/job-4711      where the job had another TMPDIR
 
 exit codes: 0 all journals found here are safe, also if there were none; 1 some stayed; 2 wrong call"""
 
