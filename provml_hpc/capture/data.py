@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 from provml_hpc import records, vocabulary
 from provml_hpc.capture import entity as entities
@@ -16,6 +16,10 @@ from provml_hpc.errors import UsageError
 from provml_hpc.values import clean_text
 
 _NUMBERS = re.compile(r"[-+]?\d+(?:[.:eE_+-]+\d+)*")
+
+
+Characteristics: TypeAlias = "str | Mapping[str, Any] | list[Any] | tuple[Any, ...] | None"
+"""Facts, the name of a reader that finds some, or several of these."""
 
 
 class Data(Node):
@@ -34,7 +38,7 @@ class Data(Node):
         *,
         role: str | None = None,
         select: Any = None,
-        characteristics: Mapping[str, Any] | None = None,
+        characteristics: Characteristics = None,
         digest: Any = None,
         label: str | None = None,
         persona: Any = None,
@@ -50,7 +54,9 @@ class Data(Node):
         select
             The part of it that is meant, as text.
         characteristics
-            Facts about it: samples, extent, variables.
+            Facts about it: samples, extent, variables. ``"auto"`` has a reader that knows its format find them, beside
+            the job and by the next flush point (:mod:`provml_hpc.readers`); another text names the reader. A list of
+            both says more: ``["auto", {"survey": "F3"}]``.
         digest
             A digest that is known already (``"sha256:..."``; the file is then not read), True for the digest of all
             bytes however large, False for none.
@@ -92,7 +98,7 @@ class Data(Node):
         *,
         derived_from: Any = (),
         member_of: Any = None,
-        characteristics: Mapping[str, Any] | None = None,
+        characteristics: Characteristics = None,
         digest: Any = None,
         label: str | None = None,
         persona: Any = None,
@@ -120,7 +126,7 @@ class Data(Node):
         *,
         derived_from: Any = (),
         member_of: Any = None,
-        characteristics: Mapping[str, Any] | None = None,
+        characteristics: Characteristics = None,
         digest: Any = None,
         label: str | None = None,
         persona: Any = None,
@@ -281,10 +287,18 @@ class Data(Node):
                 if thing is one or (thing.key is not None and thing.key == one.key):
                     stage._last_models[chain] = one  # restored: what is saved next comes from it
 
-    def _characterise(self, made: Entity, characteristics: Mapping[str, Any] | None) -> None:
-        self._write_named(
-            "DatasetCharacteristic", made.handle, False, self._flatten(characteristics, "characteristics")
-        )
+    def _characterise(self, made: Entity, characteristics: Characteristics) -> None:
+        single = isinstance(characteristics, (str, Mapping)) or characteristics is None
+        readers: list[str] = []
+        for one in [characteristics] if single else cast("list[Any]", characteristics):
+            if isinstance(one, str):
+                readers.append(one)
+            else:
+                self._write_named("DatasetCharacteristic", made.handle, False, self._flatten(one, "characteristics"))
+        if made.generated and made in self._innermost()._made:
+            made.readers = (*made.readers, *readers)  # its file is there when the activity has ended
+        else:
+            self._innermost()._describe(made, readers)
 
     def _attribute(self, made: Entity, persona: Any) -> None:
         if persona is not None and made.handle:
@@ -296,7 +310,7 @@ class Data(Node):
         path: Any,
         derived_from: Any,
         member_of: Any,
-        characteristics: Mapping[str, Any] | None,
+        characteristics: Characteristics,
         digest: Any,
         label: str | None,
         persona: Any,

@@ -1,4 +1,4 @@
-"""Which rank reads which file, so that a file is digested once and not once per rank.
+"""Which rank reads which file, so that a file is digested and described once, and not once per rank.
 
 A declaration is local and costs one look at the file. The writer rank digests what it declares at once, and every
 rank what its own activities generated. All else waits for the next flush point, where the writer rank gives each file
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 
 from provml_hpc import records
+from provml_hpc.capture.describer import Job
 from provml_hpc.capture.entity import state_of
 from provml_hpc.content import Digest, Hasher, Member, StatKey, TreeDigest, digest_file
 from provml_hpc.content.worker import Result
@@ -20,8 +21,12 @@ from provml_hpc.values import clean_text
 SMALL = 1 << 18
 """Up to so many bytes a file is digested at once, in well under a millisecond."""
 
-Wanted = tuple[StatKey, bool]
+Wanted = tuple[StatKey, bool, str]
+"""A file; whether all its bytes are to be digested; or the reader that is to describe it, and then no digest."""
 _Id = tuple[str, int, int, int]
+
+_One = tuple[_Id, bool, str]
+"""What is read once: a file in a state, and how."""
 
 
 def _id(key: StatKey) -> _Id:
@@ -39,28 +44,38 @@ class Digester:
         Whether this is the writer rank.
     """
 
-    def __init__(self, write: Callable[[records.Record], object], *, writer: bool) -> None:
+    def __init__(
+        self,
+        write: Callable[[records.Record], object],
+        *,
+        writer: bool,
+        describe: Callable[[Job], object] = lambda job: None,
+    ) -> None:
         self._write = write
         self._writer = writer
         self._hasher = Hasher(self._deliver)
-        self._open: dict[_Id, Wanted] = {}
-        self._known: set[tuple[_Id, bool]] = set()
-        self._mine: set[tuple[_Id, bool]] = set()
+        self._describe = describe
+        self._open: dict[tuple[_Id, str], Wanted] = {}
+        self._known: set[_One] = set()
+        self._mine: set[_One] = set()
         """What this rank reads, or has read."""
-        self._elsewhere: dict[_Id, Wanted] = {}
+        self._elsewhere: dict[tuple[_Id, str], Wanted] = {}
         """What this rank wanted and another was to read."""
-        self._given: dict[tuple[_Id, bool], int] = {}
+        self._given: dict[_One, int] = {}
         """On the writer rank: who was to read what it does not read itself."""
+        self._jobs: dict[tuple[_Id, str], Job] = {}
+        """Where what this rank wants described belongs."""
 
     def want(self, key: StatKey, *, whole: bool = False, at_once: bool = False) -> None:
         """Ask that somebody digests a file; `at_once` where no other rank can have declared it."""
-        if (_id(key), whole) in self._known:
+        one = _id(key), whole, ""
+        if one in self._known:
             return
-        self._known.add((_id(key), whole))
+        self._known.add(one)
         if not (at_once or self._writer):
-            self._open[_id(key)] = key, whole
+            self._open[_id(key), ""] = key, whole, ""
             return
-        self._mine.add((_id(key), whole))
+        self._mine.add(one)
         if key.size <= SMALL and not key.is_directory:
             # Reading it here takes less time than its owner needs to write over it.
             try:
@@ -70,20 +85,33 @@ class Digester:
         else:
             self._hasher.submit(key, whole)
 
+    def want_description(self, job: Job, *, at_once: bool = False) -> None:
+        """Ask that somebody describes a file, likewise."""
+        one = _id(job.key), False, job.reader
+        if one in self._known:
+            return
+        self._known.add(one)
+        if at_once or self._writer:
+            self._mine.add(one)
+            self._describe(job)
+        else:
+            self._jobs[one[0], job.reader] = job
+            self._open[one[0], job.reader] = job.key, False, job.reader
+
     def requests(self) -> bytes:
         """Return what this rank wants and nobody reads yet; empty if nothing."""
         if not self._open:
             return b""
-        return json.dumps([[*key, whole] for key, whole in self._open.values()]).encode()
+        return json.dumps([[*key, *how] for key, *how in self._open.values()]).encode()
 
     def assign(self, requests: list[bytes]) -> dict[int, list[int]]:
         """On the writer rank: choose for each rank which of its requests it shall read, by their position."""
         chosen: dict[int, list[int]] = {}
         for rank, text in enumerate(requests):
-            for position, (path, device, inode, size, mtime, directory, whole) in enumerate(
+            for position, (path, device, inode, size, mtime, directory, whole, reader) in enumerate(
                 json.loads(text) if text else []
             ):
-                one = _id(StatKey(path, device, inode, size, mtime, directory)), whole
+                one = _id(StatKey(path, device, inode, size, mtime, directory)), whole, reader
                 # Who asks again for what was given to it never heard so: a flush point was cut short.
                 if one not in self._mine and self._given.get(one, rank) == rank:
                     self._given[one] = rank
@@ -96,10 +124,13 @@ class Digester:
         self._elsewhere |= self._open
         self._open.clear()
         for position in positions:
-            key, whole = wanted[position]
-            del self._elsewhere[_id(key)]
-            self._mine.add((_id(key), whole))
-            self._hasher.submit(key, whole)
+            key, whole, reader = wanted[position]
+            del self._elsewhere[_id(key), reader]
+            self._mine.add((_id(key), whole, reader))
+            if reader:
+                self._describe(self._jobs[_id(key), reader])
+            else:
+                self._hasher.submit(key, whole)
 
     def rebind(self, places: Mapping[int, int], *, writer: bool) -> None:
         """Ask again for what ranks that are gone may not have read.

@@ -82,6 +82,7 @@ def _together(session: Session, limit: float) -> None:
     first = True
     while True:
         session.digester.wait(limit)
+        session.describer.wait(limit)
         quiet = not session.digester.requests()
         if not first:
             sampling.last_turn(session)  # others trained on, perhaps on the node that this rank samples

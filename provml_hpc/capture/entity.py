@@ -26,7 +26,7 @@ UNRESOLVED = 0
 class Entity:
     """Data or a model, as a handle to name it by in later calls. Made by the methods of an activity, never by hand."""
 
-    __slots__ = ("_session", "generated", "handle", "key", "label", "read", "whole")
+    __slots__ = ("_session", "generated", "handle", "key", "label", "read", "readers", "whole")
 
     def __init__(
         self,
@@ -47,6 +47,8 @@ class Entity:
         self.whole = whole
         self.read = read
         """Whether its bytes are to be digested: not if the user gave the digest, or wants none."""
+        self.readers: tuple[str, ...] = ()
+        """The readers that are to describe it when the activity that makes it has ended."""
 
     @property
     def path(self) -> str | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from provml_hpc import records, vocabulary
+from provml_hpc.capture.describer import Job
 from provml_hpc.capture.entity import Entity, state_of, unseen
 from provml_hpc.capture.samples import SampleLog
 from provml_hpc.content import StatKey
@@ -129,6 +130,16 @@ class Node:
         made.key = key
         if made.read:
             self._session.digester.want(key, whole=made.whole, at_once=self._own)
+        self._describe(made, made.readers)
+
+    def _describe(self, made: Entity, readers: Iterable[str]) -> None:
+        """Have readers tell what is in a file, beside the training."""
+        for reader in readers:
+            if made.key is None or not made.key.mtime_ns:
+                self._session.drop(self._handle, "not described", made.label)
+            elif made.handle:
+                job = Job(made.key, reader, self._handle, made.handle, made.label)
+                self._session.digester.want_description(job, at_once=self._own)
 
     def _write_named(self, cls: str, entity: int, used: bool, settings: list[tuple[str, str, str]]) -> None:
         """Write values under names, of this activity or of an entity."""

@@ -9,7 +9,7 @@ import threading
 import warnings
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic_ns, time_ns
@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
 from provml_hpc.capture import ending, flush_point, places, rebinding, sampling, signals
+from provml_hpc.capture.describer import Describer, Job
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError, UsageError
 from provml_hpc.journal import Journal, SideJournal, file_name, safe_folder
 from provml_hpc.records import Source
 from provml_hpc.storage.place import hidden_of
+from provml_hpc.values import clean_text, flatten
+from provml_hpc.vocabulary import CLASS
 
 if TYPE_CHECKING:
     from provml_hpc.capture.entity import Entity
@@ -102,7 +105,10 @@ class Session:
         self.counters = SideJournal(lambda: self._open_beside(records.TELEMETRY_LANE, sampling.SHARE))
         self.sampler: Sampler | None = None
         """Samples the counters of this node, on one of its ranks."""
-        self.digester = Digester(self.write_aside, writer=transport.rank == transport.writer)
+        self.describer = Describer(self._described, self._not_described)
+        self.digester = Digester(
+            self.write_aside, writer=transport.rank == transport.writer, describe=self.describer.submit
+        )
         try:
             self.journal, self.folder, troubles = places.open_journal(
                 places.candidates(journal, self.hidden, meta["run"]),
@@ -220,6 +226,17 @@ class Session:
                 f"or raise buffer= (now {self.buffer} bytes, of which they have one part in {SIDE_SHARE})",
             )
 
+    def _described(self, job: Job, facts: Mapping[str, Any]) -> None:
+        """Write down what a reader found in a file; in the describer's thread."""
+        code = CLASS["DatasetCharacteristic"].code
+        for name, kind, text in flatten(facts, refuse=lambda name, error: None):
+            self.write_aside(records.Named(code, job.activity, job.entity, 0, clean_text(name), kind, text))
+
+    def _not_described(self, job: Job, reason: str) -> None:
+        """Count a file that no reader could describe: it may be broken, and that is no failure of the run."""
+        log.info("provml: %s is recorded without what is in it: %s", job.label, reason)
+        self.drop(job.activity, "not described", job.label)
+
     def late(self, activity: object) -> None:
         """Something was logged when the run had ended already."""
         if self.ended and os.getpid() == self._pid:
@@ -327,6 +344,7 @@ class Session:
         signals.release(self)
         sampling.end(self)
         self.digester.close(0)
+        self.describer.close()
         if self.journal is not None:
             self.journal.state[2] = 0  # recorders see a stranger from now on
             self.journal.close(remove=False)

@@ -1,0 +1,159 @@
+"""Files described beside a run: each once, late for what is made, and nothing that a broken file can stop."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from provml_hpc.capture import describer
+from provml_hpc.capture.digests import Digester
+from provml_hpc.content import stat_key
+from tests.unit.capture.jobs import File, capture
+
+
+def facts_of(file: File, label: str) -> dict[str, str]:
+    """Return the characteristics of the data of a name."""
+    found: dict[str, str] = {}
+    for row in file.all("Dataset", label=label):
+        found |= {one["label"]: one["value"] for one in file.objects("hasQuality", row)}
+    return found
+
+
+def tiles(path: Path, rows: int = 7) -> Path:
+    with h5py.File(path, "w") as file:
+        file["images"] = np.zeros((rows, 4), np.float32)
+    return path
+
+
+def test_what_is_read_is_described_once_and_said_beside_what_the_user_says(tmp_path: Path) -> None:
+    path = tiles(tmp_path / "tiles.h5")
+    with capture(tmp_path) as job:
+        for _ in range(3):
+            job.run.use_dataset(path, label="tiles", characteristics=["auto", {"survey": "F3"}])
+    assert facts_of(job.file, "tiles") == {
+        "survey": "F3",
+        "reader": "hdf5",
+        "format": "HDF5",
+        "datasets": "1",
+        "variables.images.shape": "[7,4]",
+        "variables.images.type": "float32",
+    }
+    assert job.dropped() == {}
+
+
+def test_what_is_made_is_described_as_it_is_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "made.h5"
+    with capture(tmp_path) as job, job.run.activity("make") as step:
+        step.generate_dataset(path, label="made", characteristics="hdf5")
+        tiles(path, 9)
+    assert facts_of(job.file, "made")["variables.images.shape"] == "[9,4]"
+
+
+def test_nothing_is_read_unless_asked_for(tmp_path: Path) -> None:
+    with capture(tmp_path) as job:
+        job.run.use_dataset(tiles(tmp_path / "tiles.h5"), label="tiles")
+        assert job.run._session.describer._thread is None
+    assert facts_of(job.file, "tiles") == {}
+
+
+READERS = """
+import os, time
+
+def slow(path):
+    time.sleep(100)
+
+def crash(path):
+    os.abort()
+
+def spoil(path):
+    raise RuntimeError("spoiled " + "x" * 5000)
+
+def huge(path):
+    return {"text": "x" * (2 << 20)}
+
+def tell(path):
+    return {"name": os.path.basename(path)}
+"""
+
+
+@pytest.mark.parametrize("how", ["slow", "crash", "spoil", "huge", "missing"])
+def test_a_reader_that_fails_costs_its_facts_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(describer, "SECONDS", 3.0)
+    (tmp_path / "mine.py").write_text(READERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("a.dat", "b.dat"):
+        (tmp_path / name).write_text(name)
+    with capture(tmp_path, strict=True) as job, job.run.training() as training:
+        training.use_dataset(tmp_path / "a.dat", label="a", characteristics=f"mine:{how}")
+        # The next one is described all the same.
+        training.use_dataset(tmp_path / "b.dat", label="b", characteristics="mine:tell")
+        training.log(0, loss=1.0)
+    assert facts_of(job.file, "a") == {}
+    assert facts_of(job.file, "b") == {"reader": "mine:tell", "name": "b.dat"}
+    assert job.dropped() == {"a": 1}
+    (dropped,) = job.file.run.details["dropped"]
+    assert dropped["reason"] == "not described"
+
+
+def test_what_has_no_file_is_counted(tmp_path: Path) -> None:
+    with capture(tmp_path) as job:
+        job.run.use_dataset(np.arange(3), label="array", characteristics="auto")
+        job.run.use_dataset("s3://bucket/x", characteristics="auto")
+    assert job.dropped() == {"array": 1, "s3://bucket/x": 1}
+
+
+def test_a_file_that_several_ranks_want_is_described_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("x")
+    key = stat_key(path)
+    described: dict[int, list[describer.Job]] = {rank: [] for rank in range(3)}
+    ranks = [Digester(lambda record: None, writer=rank == 0, describe=described[rank].append) for rank in range(3)]
+    jobs = [describer.Job(key, "auto", 1, 10 + rank, "x") for rank in range(3)]
+    for rank in (1, 2):
+        ranks[rank].want_description(jobs[rank])
+    requests = [one.requests() for one in ranks]
+    assert [len(json.loads(text)) if text else 0 for text in requests] == [0, 1, 1]
+    chosen = ranks[0].assign(requests)
+    for rank in (1, 2):
+        ranks[rank].accept(chosen.get(rank, []))
+    assert described == {0: [], 1: [jobs[1]], 2: []}
+    # Whoever asks later hears that somebody has it already.
+    ranks[2].want_description(jobs[2])
+    assert ranks[2].requests() == b""
+    ranks[0].want_description(jobs[0])
+    assert described[0] == []
+    ranks[0].close(0)
+
+
+def test_a_child_that_the_job_forks_describes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    told: list[Any] = []
+    one = describer.Describer(lambda job, facts: told.append(facts), lambda job, reason: told.append(reason))
+    one._process = os.getpid() + 1
+    one.submit(describer.Job(stat_key(tmp_path / "x"), "auto", 1, 2, "x"))
+    assert one._thread is None
+    assert one.wait(0)
+    assert one.close() == 0
+
+
+def test_what_is_left_at_the_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.py").write_text(READERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "x").write_text("x")
+    told: list[Any] = []
+    one = describer.Describer(lambda job, facts: told.append(facts), lambda job, reason: told.append(reason))
+    for _ in range(3):
+        one.submit(describer.Job(stat_key(tmp_path / "x"), "mine:slow", 1, 2, "x"))
+    assert not one.wait(0.2)
+    assert one.close() == 3
+    assert one._thread is not None
+    assert not one._thread.is_alive()
+    assert told == []
