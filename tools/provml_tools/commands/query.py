@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import textwrap
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,9 +228,9 @@ def _list(form: str) -> None:
     queries = catalog().values()
     if form == "table":
         for one in queries:
-            sys.stdout.write(f"{one.name}\n    {one.question}.\n")
+            sys.stdout.write(f"{one.name}\n{_filled(one.question + '.', '    ', '    ')}")
             for parameter in one.parameters.values():
-                sys.stdout.write(f"    --{parameter.name:<12} {parameter.comment}\n")
+                sys.stdout.write(_filled(parameter.comment, f"    --{parameter.name:<12} ", " " * 19))
         return
     rows = [
         {"name": one.name, "question": one.question, "parameters": ", ".join(f"--{name}" for name in one.parameters)}
@@ -237,3 +238,8 @@ def _list(form: str) -> None:
     ]
     answer = Answer(["name", "question", "parameters"], rows)
     sys.stdout.write(as_json(answer) if form == "json" else as_csv(answer))
+
+
+def _filled(text: str, first: str, others: str) -> str:
+    """Return text in lines that fit a terminal of usual width."""
+    return textwrap.fill(text, 100, initial_indent=first, subsequent_indent=others) + "\n"
