@@ -90,7 +90,8 @@ class Relation:
     """One relation between two records: a table with a subject, an object and perhaps fields of its own.
 
     `qualified` names the PROV-O qualification (property, class, property of the object) that carries the fields.
-    `domain` and `range` name classes, any of which, or a class below, may stand there. `implies` is a further type of the subject.
+    `domain` and `range` name classes, any of which, or a class below, may stand there; where not every one goes with
+    every other, `pairs` says which go together. `implies` is a further type of the subject.
     """
 
     code: int
@@ -103,6 +104,7 @@ class Relation:
     fields: tuple[Field, ...] = ()
     qualified: tuple[str, str, str] | None = None
     implies: str | None = None
+    pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = ()
 
 
 def _text(name: str, iri: str, comment: str) -> Field:
@@ -268,16 +270,20 @@ RELATIONS: tuple[Relation, ...] = (
              "Who or what carried it out, by which plan.",
              (Field("plan", "reference", "prov:hadPlan", "the plan that was followed"), _ROLE),
              ("prov:qualifiedAssociation", "prov:Association", "prov:agent")),
-    Relation(7, "actedOnBehalfOf", "prov:actedOnBehalfOf", ("Rank", "Job"), ("Job", "Persona"), _OLD, "For whom it acted."),
+    Relation(7, "actedOnBehalfOf", "prov:actedOnBehalfOf", ("Rank", "Job"), ("Job", "Persona"), _OLD, "For whom it acted.",
+             pairs=((("Rank",), ("Job",)), (("Job",), ("Persona",)))),
     Relation(8, "wasInformedBy", "prov:wasInformedBy", _ANY_ACTIVITY, _ANY_ACTIVITY, _OLD, "It went on from the other."),
     Relation(9, "wasAttributedTo", "prov:wasAttributedTo", (*_DATA, "TelemetrySeries"), ("Persona", "Job", "Rank"), _OLD,
              "Whose work it is; of a telemetry series, the rank whose process it tells of."),
     Relation(10, "hadMember", "prov:hadMember", ("Study", *_DATA), (*_DATA, "Workflow"), _OLD,
-             "It belongs to the collection: a directory, a dataset made of shards, a study.", implies="prov:Collection"),
+             "It belongs to the collection: a directory, a dataset made of shards, a study.", implies="prov:Collection",
+             pairs=((("Study",), ("Workflow",)), (_DATA, _DATA))),
     Relation(11, "atLocation", "prov:atLocation", ("Rank", "DataReference", "TelemetrySeries"), ("ComputeNode", "DataStore", "Device"),
-             _OLD, "Where it ran, lies, or was sampled."),
+             _OLD, "Where it ran, lies, or was sampled.",
+             pairs=((("Rank", "TelemetrySeries"), ("ComputeNode", "Device")), (("DataReference",), ("DataStore",)))),
     Relation(12, "isPartOf", "dcterms:isPartOf", (*_ANY_ACTIVITY, *_PLANS, "Device"),
-             (*_ANY_ACTIVITY, *_PLANS, "Device", "ComputeNode"), _OLD, "The whole it is a part of."),
+             (*_ANY_ACTIVITY, *_PLANS, "Device", "ComputeNode"), _OLD, "The whole it is a part of.",
+             pairs=((_ANY_ACTIVITY, _ANY_ACTIVITY), (_PLANS, _PLANS), (("Device",), ("Device", "ComputeNode")))),
     Relation(13, "realizes", "mls:realizes", _RUN, ("Algorithm",), _OLD, "The algorithm that a stage followed."),
     Relation(14, "executes", "mls:executes", _RUN, ("Implementation",), _OLD, "The code that a stage ran."),
     Relation(15, "achieves", "mls:achieves", _RUN, ("LearningTask",), _OLD, "The task that a stage worked on."),
@@ -286,15 +292,21 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(17, "hasInput", "mls:hasInput", _RUN, ("Dataset", *_SETTING), _OLD, "Data or a setting that a stage took in."),
     Relation(18, "hasOutput", "mls:hasOutput", _RUN, ("Model", "ModelEvaluation"), _OLD, "A model or measure that a stage gave."),
     Relation(19, "hasPart", "mls:hasPart", ("LearningExperimentExecution", "EvaluationSpecification"),
-             ("LearningStageExecution", "EvaluationMeasure", "EvaluationProcedure"), _OLD, "A part of the whole."),
+             ("LearningStageExecution", "EvaluationMeasure", "EvaluationProcedure"), _OLD, "A part of the whole.",
+             pairs=((("LearningExperimentExecution",), _RUN),
+                    (("EvaluationSpecification",), ("EvaluationMeasure", "EvaluationProcedure")))),
     Relation(20, "hasQuality", "mls:hasQuality", ("Dataset",), ("DatasetCharacteristic",), _OLD, "A fact about the data."),
     Relation(21, "specifiedBy", "mls:specifiedBy", (*_SETTING, "ModelEvaluation"),
-             ("LearningHyperparameter", "ModelHyperparameter", "EvaluationMeasure"), _OLD, "The knob or measure that the value is of."),
+             ("LearningHyperparameter", "ModelHyperparameter", "EvaluationMeasure"), _OLD, "The knob or measure that the value is of.",
+             pairs=((("LearningHyperparameterValue",), ("LearningHyperparameter",)),
+                    (("ModelHyperparameterValue",), ("ModelHyperparameter",)),
+                    (("ModelEvaluation",), ("EvaluationMeasure",)))),
     Relation(22, "definedOn", "mls:definedOn", ("LearningTask",), ("Dataset", "EvaluationSpecification"), _OLD,
              "What the task is set on."),
     Relation(23, "implements", "mls:implements", ("Implementation",), ("Algorithm",), _OLD, "The algorithm that the code follows."),
     Relation(24, "valueOf", "provml:valueOf", ("AttributeValue", "MetricSeries"), ("Attribute", "EvaluationMeasure"), _OURS,
-             "The attribute or measure that it is a value of."),
+             "The attribute or measure that it is a value of.",
+             pairs=((("AttributeValue",), ("Attribute",)), (("MetricSeries",), ("EvaluationMeasure", "Attribute")))),
     Relation(25, "hasSetting", "provml:hasSetting", ("Model",), ("ModelHyperparameterValue",), _OURS, "How the model was shaped."),
     Relation(26, "ofModel", "provml:ofModel", ("ModelEvaluation",), ("Model",), _OURS, "The model that was measured."),
     Relation(27, "onData", "provml:onData", ("ModelEvaluation",), ("Dataset",), _OURS, "The data that it was measured on."),
@@ -352,3 +364,13 @@ def below(name: str) -> frozenset[str]:
 def allows(names: tuple[str, ...], cls: str) -> bool:
     """Tell whether a class is one of `names` or below one of them."""
     return any(cls in below(name) for name in names)
+
+
+def pairs(relation: Relation) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Return which classes of a relation's domain go with which of its range."""
+    return relation.pairs or ((relation.domain, relation.range),)
+
+
+def may_relate(relation: Relation, subject: str, target: str) -> bool:
+    """Tell whether a relation may hold between two classes."""
+    return any(allows(domain, subject) and allows(range_, target) for domain, range_ in pairs(relation))

@@ -97,9 +97,7 @@ class Builder:
     def relate_where_allowed(self, name: str, subject: str, target: str) -> None:
         """Add a relation only if the classes at both ends may stand there: ML-Schema is strict about that."""
         relation = vocabulary.RELATION[name]
-        if vocabulary.allows(relation.domain, self._class_of[subject]) and vocabulary.allows(
-            relation.range, self._class_of[target]
-        ):
+        if vocabulary.may_relate(relation, self._class_of[subject], self._class_of[target]):
             self.relate(name, subject, target)
 
     def tables(self) -> tuple[dict[str, Table], dict[str, Table], dict[str, int]]:

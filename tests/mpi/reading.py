@@ -98,7 +98,7 @@ def faults(graph: Graph) -> list[str]:
         relation = vocabulary.RELATION[name]
         for row in lines:
             subject, target = node[row["subject"]][0], node[row["object"]][0]
-            if not vocabulary.allows(relation.domain, subject) or not vocabulary.allows(relation.range, target):
+            if not vocabulary.may_relate(relation, subject, target):
                 found.append(f"{subject} {name} {target}")
     made: dict[int, list[Row]] = defaultdict(list)
     for row in rows.get("wasGeneratedBy", ()):

@@ -17,6 +17,7 @@ import pytest
 
 import provml_hpc as provml
 from tests.mpi import launch
+from tests.offline import reasoner
 
 pytest.importorskip("sklearn", reason="the digits come with scikit-learn (extra demo)")
 
@@ -125,6 +126,35 @@ def test_the_model_is_traced_to_every_accepted_scan_and_to_no_other(demo: Path) 
     rows: Any = json.loads(said)
     found = set(re.findall(r"sheet-\d\d\.pgm", json.dumps(rows)))
     assert found == {f"sheet-{number:02}.pgm" for number in range(SHEETS)} - {"sheet-12.pgm", "sheet-27.pgm"}
+
+
+def test_what_the_demo_writes_is_accepted_by_everybody_elses_tools(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No violation at any level, every format alike to strict parsers, and a valid crate."""
+    for needed in ("pyshacl", "prov", "rocrate", "rocrate_validator"):
+        pytest.importorskip(needed, reason=f"{needed} is not there: pip install provml-hpc[dev]")
+    ox = pytest.importorskip("pyoxigraph")
+    provml_tool("validate", *files(demo), cwd=demo)
+    graphs = {}
+    for form, read in (("nquads", "nq"), ("trig", "trig"), ("jsonld", "jsonld"), ("ntriples", "nt"), ("turtle", "ttl")):
+        said = provml_tool("convert", *files(demo), "--to", form, cwd=demo)
+        quads = {str(quad.triple) for quad in ox.parse(said, format=ox.RdfFormat.from_extension(read))}
+        graphs[form] = quads
+    assert len(set(map(frozenset, graphs.values()))) == 1
+    crate = tmp_path / "crate"
+    licence = "https://creativecommons.org/licenses/by/4.0/"
+    provml_tool("export", files(demo)[2], "--to", "crate", "-o", crate, "--license", licence, cwd=demo)
+    from tests.offline.crates import checker
+
+    assert checker(monkeypatch)(crate, "REQUIRED") == []
+
+
+@reasoner.needs_reference
+@reasoner.needs_reasoner
+def test_the_demo_is_consistent_with_prov_o_and_ml_schema(demo: Path, tmp_path: Path) -> None:
+    said = provml_tool("convert", *files(demo), "--to", "ntriples", cwd=demo)
+    assert reasoner.is_consistent(reasoner.theory() | reasoner.text(said), tmp_path)
 
 
 def test_the_demo_answers_its_questions(tmp_path: Path) -> None:

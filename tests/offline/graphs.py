@@ -235,9 +235,8 @@ def graphs(draw: st.DrawFn, run: str = RUN) -> Graph:
         (relation, at, to)
         for relation in vocabulary.RELATIONS
         for at, one in enumerate(make.classes)
-        if vocabulary.allows(relation.domain, one)
         for to, other in enumerate(make.classes)
-        if vocabulary.allows(relation.range, other)
+        if vocabulary.may_relate(relation, one, other)
     ]
     for relation, at, to in draw(st.lists(st.sampled_from(possible), max_size=12)) if possible else ():
         fields = tuple(field for field in relation.fields if plans or field.type != "reference")

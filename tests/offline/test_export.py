@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import warnings
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,6 @@ import duckdb
 import numpy as np
 import pyarrow.parquet
 import pytest
-import requests
 from prov.model import ProvDocument
 
 from provml_hpc import vocabulary
@@ -25,6 +21,7 @@ from provml_tools.export.document import WRITERS, document_of
 from provml_tools.query import Engine, ask
 from tests.offline import graphs
 from tests.offline import query_fixtures as made
+from tests.offline.crates import checker
 from tests.offline.test_store import write
 
 URN = "urn:uuid:"
@@ -103,43 +100,10 @@ def test_hostile_texts_come_back(form: str, tmp_path: Path) -> None:
     assert any("123456789012345678901234567890" in value for value in values)
 
 
-CONTEXT = "https://w3id.org/ro/crate/1.1/context"
-
-
 @pytest.fixture
 def validate(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Give the validator the context from the package rocrate, and no network."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from rocrate_validator import models, services
-
-    context = (resources.files("rocrate") / "data" / "ro-crate.jsonld").read_bytes()
-
-    def send(self: Any, request: requests.PreparedRequest, **_: Any) -> requests.Response:
-        if request.url != CONTEXT:
-            raise requests.ConnectionError(f"no network here for {request.url}")
-        response = requests.Response()
-        response.status_code, response.url, response.request = 200, CONTEXT, request
-        response.headers["Content-Type"] = "application/ld+json"
-        response.raw = io.BytesIO(context)
-        return response
-
-    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
-
-    def check(folder: Path, severity: str) -> list[str]:
-        settings = services.ValidationSettings(
-            rocrate_uri=str(folder),
-            profile_identifier="process-run-crate-0.5",
-            requirement_severity=models.Severity[severity],
-            no_cache=True,
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            result = services.validate(settings)
-        assert result.executed_checks, "nothing was checked"
-        return sorted({f"{issue.check.identifier}: {issue.message}" for issue in result.get_issues()})
-
-    return check
+    """Return a check of crates that needs no network."""
+    return checker(monkeypatch)
 
 
 @pytest.mark.parametrize("job", [0, 2])

@@ -132,7 +132,7 @@ def everything() -> Graph:
     for one in RELATIONS:
         for at, subject in enumerate(make.classes):
             for to, target in enumerate(make.classes):
-                if vocabulary.allows(one.domain, subject) and vocabulary.allows(one.range, target) and at != to:
+                if vocabulary.may_relate(one, subject, target) and at != to:
                     fields = {"role": "role", "plan": plan} if one.name == "wasAssociatedWith" else {}
                     make.relate(one.name, at, to, **fields)
     return make.graph()

@@ -97,6 +97,23 @@ def test_a_relation_stands_between_classes_that_exist(relation: vocabulary.Relat
         assert vocabulary.expand(term).startswith(NAMESPACES["prov"])
 
 
+@pytest.mark.parametrize("relation", [one for one in RELATIONS if one.pairs], ids=lambda relation: relation.name)
+def test_what_goes_together_is_all_that_may_stand_there(relation: vocabulary.Relation) -> None:
+    assert {name for domain, _ in relation.pairs for name in domain} == set(relation.domain)
+    assert {name for _, range_ in relation.pairs for name in range_} == set(relation.range)
+    for domain, range_ in relation.pairs:
+        assert all(vocabulary.may_relate(relation, one, other) for one in domain for other in range_)
+    # Otherwise there would be nothing to say.
+    assert not all(vocabulary.may_relate(relation, one, other) for one in relation.domain for other in relation.range)
+
+
+def test_a_relation_without_pairs_holds_between_any_two_of_its_ends() -> None:
+    used = vocabulary.RELATION["used"]
+    assert vocabulary.may_relate(used, "TrainingExecution", "Model")
+    assert not vocabulary.may_relate(used, "Model", "TrainingExecution")
+    assert not vocabulary.may_relate(vocabulary.RELATION["hasPart"], "EvaluationSpecification", "TrainingExecution")
+
+
 @pytest.mark.parametrize("owner", [*CLASSES, *RELATIONS], ids=lambda owner: owner.name)
 def test_fields_have_types_and_iris_that_are_known(owner: vocabulary.Class | vocabulary.Relation) -> None:
     types = {"text", "integer", "real", "boolean", "time", "value"}

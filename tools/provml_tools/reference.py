@@ -134,6 +134,9 @@ def _relation_rows() -> list[tuple[str, ...]]:
         if one.qualified:
             iri += f", `{one.qualified[0]}`"
         comment = one.comment + (f" Its subject is then a `{one.implies}`." if one.implies else "")
+        if one.pairs:
+            told = (f"from {_classes(domain)} to {_classes(range_)}" for domain, range_ in one.pairs)
+            comment += f" It holds {'; '.join(told)}."
         ends = _classes(one.domain), _classes(one.range)
         rows.append((f"`{one.name}`", iri, *ends, one.origin, str(one.code), comment))
     return rows

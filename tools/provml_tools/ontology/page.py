@@ -130,9 +130,10 @@ def _edges(names: tuple[str, ...]) -> Iterator[str]:
     for one in RELATIONS:
         if one.name in ("isPartOf", "wasRevisionOf") or (_ANY not in names and one.domain == one.range):
             continue  # of any two of a kind: told in words, and a drawing would only be black with them
-        for subject in _shown(one.domain, names):
-            for target in _shown(one.range, names):
-                yield f"  {subject} --> {target} : {one.name}"
+        for domain, range_ in vocabulary.pairs(one):
+            for subject in _shown(domain, names):
+                for target in _shown(range_, names):
+                    yield f"  {subject} --> {target} : {one.name}"
 
 
 def _shown(ends: tuple[str, ...], names: tuple[str, ...]) -> list[str]:

@@ -165,6 +165,11 @@ def _of_class(cls: Class) -> Iterator[On]:
         yield On(_LABEL, at_least=1)
     if "start_ns" in fields and cls.parent is None:
         yield On("provml:startNs", no_later="provml:endNs")
+    for relation in RELATIONS:
+        for domain, range_ in relation.pairs:
+            if cls.name in domain:
+                ends = tuple(f"provml:{name}" for name in range_)
+                yield On(relation.iri, classes=(*ends, *_ALSO_TO.get(relation.name, ())))
     for path in _ONE.get(cls.name, ()):
         yield On(path, at_least=1, at_most=1)
     for path in _ONCE.get(cls.name, ()):

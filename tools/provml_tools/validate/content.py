@@ -121,6 +121,8 @@ class Content:
     def _relation(self, relation: vocabulary.Relation, table: Table) -> Iterator[Finding]:
         for end, names in (("subject", relation.domain), ("object", relation.range)):
             yield from self._end(relation, table, end, names)
+        if relation.pairs:
+            yield from self._pairs(relation, table)
         for field in relation.fields:
             if field.type == "reference" and field.name in table.columns:
                 yield from self._plans(relation, table, field.name)
@@ -134,6 +136,23 @@ class Content:
                 )
             seen.add(row)
 
+    def _pairs(self, relation: vocabulary.Relation, table: Table) -> Iterator[Finding]:
+        """Tell of ends that may stand there, and not with each other."""
+        ends = [np.asarray(table.columns[end], np.int64) for end in ("subject", "object")]
+        inside = np.all([(ids >= 0) & (ids < self.records) for ids in ends], axis=0)
+        codes = [np.where(inside, self._codes[np.where(inside, ids, 0)], 0) for ids in ends]
+        fitting = ~inside
+        single = [np.zeros(len(inside), bool), np.zeros(len(inside), bool)]
+        for pair in vocabulary.pairs(relation):
+            each = [np.isin(one, _codes(names)) for one, names in zip(codes, pair, strict=True)]
+            fitting |= each[0] & each[1]
+            single = [known | more for known, more in zip(single, each, strict=True)]
+        # What may not stand there at all is told of already.
+        for row in np.flatnonzero(~fitting & single[0] & single[1]).tolist():
+            one, other = (vocabulary.CLASS_OF_CODE[int(found[row])].name for found in codes)
+            what = f"it may hold from a {one}, and to a {other}, but not between the two"
+            yield fault("range", self._row(relation, table, row), what, _WRITER)
+
     def _end(self, relation: vocabulary.Relation, table: Table, end: str, names: tuple[str, ...]) -> Iterator[Finding]:
         ids = np.asarray(table.columns[end], np.int64)
         inside = (ids >= 0) & (ids < self.records)
@@ -141,8 +160,7 @@ class Content:
         codes[inside] = self._codes[ids[inside]]
         for row in np.flatnonzero(codes == 0).tolist():
             yield fault("no-record", self._row(relation, table, row), f"its {end} is no record", _RECOVER)
-        allowed = [cls.code for cls in vocabulary.CLASSES if vocabulary.allows(names, cls.name)]
-        for row in np.flatnonzero((codes != 0) & ~np.isin(codes, allowed)).tolist():
+        for row in np.flatnonzero((codes != 0) & ~np.isin(codes, _codes(names))).tolist():
             is_a = vocabulary.CLASS_OF_CODE[int(codes[row])].name
             what = f"its {end} is a {is_a}, and has to be one of {', '.join(names)}"
             rule = "domain" if end == "subject" else "range"
@@ -265,6 +283,11 @@ class Content:
             if one.row[name] != value:
                 what = f"its {name} is {one.row[name]}, and that of the samples is {value}"
                 yield fault("series", self.name(one.row["id"]), what, _RECOVER)
+
+
+def _codes(names: tuple[str, ...]) -> list[int]:
+    """Return the codes of classes and of those below them."""
+    return [cls.code for cls in vocabulary.CLASSES if vocabulary.allows(names, cls.name)]
 
 
 class _Sum:
