@@ -88,7 +88,7 @@ class Digester:
     def want_description(self, job: Job, *, at_once: bool = False) -> None:
         """Ask that somebody describes a file, likewise."""
         one = _id(job.key), False, job.reader
-        if one in self._known:
+        if one in self._known or one in self._given:
             return
         self._known.add(one)
         if at_once or self._writer:
