@@ -130,6 +130,10 @@ def samples(rows: Words) -> Samples:
     return Samples(signed[:, 2], signed[:, 3], signed[:, 4], rows[:, _SAMPLE_WORDS:].view(np.float64))
 
 
+def _bounded(clock_ns: int) -> int:
+    return max(-_NEVER, min(clock_ns, _NEVER))
+
+
 def _sane(start: records.Started) -> bool:
     return 0 < start.size < 2**32 and abs(start.clock_to_wall_ns) < _NEVER
 
@@ -215,8 +219,8 @@ def read(frames: FrameSource, source: Source, clock_to_wall_ns: int = 0) -> Stre
                 raise FormatError(
                     f"the samples of attempt {source.attempt}, rank {source.rank} are damaged; run provml recover"
                 )
-            clock = int(columns.clock_ns[-1])
-            first = int(columns.clock_ns[0]) if first is None else first
+            clock = _bounded(int(columns.clock_ns[-1]))
+            first = _bounded(int(columns.clock_ns[0])) if first is None else first
             last = max(last, clock)
             values = columns.values
             low, high = np.fmin.reduce(values), np.fmax.reduce(values)

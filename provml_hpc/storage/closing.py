@@ -26,11 +26,15 @@ def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
         phase=str(meta.get("phase", "")),
         study=str(meta.get("study", "")),
         authority=str(meta.get("authority", "localhost")),
-        started_ns=int(meta.get("started_ns", 0)),
+        started_ns=_time(meta.get("started_ns")),
         writer=str(meta.get("writer", "")),
         file=file.name,
         apart=bool(meta.get("apart", False)),
     )
+
+
+def _time(value: Any) -> int:
+    return value if isinstance(value, int) and abs(value) < 2**62 else 0
 
 
 def ended_as(graph: Graph) -> str:

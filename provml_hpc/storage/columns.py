@@ -145,13 +145,23 @@ def read_table(group: Any, start: int = 0, stop: int | None = None) -> Table:
         values = read_column(dataset, start, stop)
         if values is not None:
             table.columns[column] = values
-    for column in _keys(name):
+    for column, kind in _keys(name):
         if column not in table.columns:
             raise ValueError(f"{group.name} has no column {column}")
+        _check_kind(table, column, kind)
     for column, kind in _expected(name):
         if column not in table.columns:
             table.columns[column] = _absent(kind, stop - start)
+        _check_kind(table, column, kind)
     return table
+
+
+def _check_kind(table: Table, name: str, kind: str) -> None:
+    """Refuse a column of another type than whoever reads the table relies on."""
+    column = table.columns[name]
+    found = "text" if isinstance(column, list) else {"i": "integer", "f": "real", "b": "boolean"}[column.dtype.kind]
+    if found != {"type": "text"}.get(kind, kind):
+        raise ValueError(f"the column {name} of {table.name} is {found}, not {kind}")
 
 
 def row_count(group: Any) -> int:
@@ -183,10 +193,10 @@ def told_columns(group: Any) -> list[str]:
     return [str(name) for name in told] if isinstance(told, list) else [str(told)]
 
 
-def _keys(name: str) -> tuple[str, ...]:
+def _keys(name: str) -> tuple[tuple[str, str], ...]:
     if name in vocabulary.CLASS:
-        return "id", "uuid"
-    return ("subject", "object") if name in vocabulary.RELATION else ()
+        return ("id", "integer"), ("uuid", "text")
+    return (("subject", "integer"), ("object", "integer")) if name in vocabulary.RELATION else ()
 
 
 def _expected(name: str) -> Iterator[tuple[str, str]]:

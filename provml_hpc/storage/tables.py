@@ -178,7 +178,7 @@ class TablesFile:
             details = json.loads(str(found.get("details", "{}")))
         except RecursionError as error:
             raise ValueError("its details are nested too deeply") from error
-        found["details"] = details if isinstance(details, dict) else {}
+        found["details"] = _details(details)
         return found
 
     @contextlib.contextmanager
@@ -313,6 +313,31 @@ class TablesFile:
 
     def __repr__(self) -> str:
         return f"<TablesFile {str(self.path)!r}, run {self.attributes.get('name')!r}>"
+
+
+_DETAILS: dict[str, tuple[type, type]] = {
+    "failures": (list, dict), "dropped": (list, dict), "disagreements": (list, dict), "cost": (dict, dict),
+    "ranks": (list, int), "sizes": (list, int), "attempts": (list, int), "damaged": (dict, int), "last_ns": (int, int),
+}  # fmt: skip
+_NUMBERS = frozenset({"time_ns", "count", "attempt", "rank"})
+
+
+def _details(told: Any) -> dict[str, Any]:
+    """Return those details that are what they should be: nobody needs them, but whoever reads them trusts them."""
+    found: dict[str, Any] = {}
+    for name, value in told.items() if isinstance(told, dict) else ():
+        outer, inner = _DETAILS.get(name, (object, object))
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        if isinstance(value, outer) and all(isinstance(part, inner) and _is_sound(part, name) for part in parts):
+            found[name] = value
+    return found
+
+
+def _is_sound(part: Any, name: str) -> bool:
+    if not isinstance(part, dict):
+        return True
+    numbers = part.values() if name == "cost" else [part[key] for key in _NUMBERS & part.keys()]
+    return all(one is None or (isinstance(one, int | float) and abs(one) < 2**63) for one in numbers)
 
 
 def _time(value: Any) -> int:

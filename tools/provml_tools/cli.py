@@ -121,7 +121,29 @@ def _work(options: argparse.Namespace) -> int:
         return _fail(where, f"{named}{error.strerror or error}. Look whether the place can be read and written.", 1)
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
+        spoiled = _spoiled(options)
+        if spoiled:
+            return _fail(where, f"{spoiled} So it cannot be read ({what}). provml validate says more.", 1)
         return _fail(where, f"this should not happen: {what}. Please report it, with what PROVML_DEBUG=1 shows.", 1)
+
+
+def _spoiled(options: argparse.Namespace) -> str:
+    """Return what is wrong with the first file that breaks the rules of the format, or nothing where all keep to them.
+
+    Of a file that no run of ours wrote, not every odd number was thought of everywhere that reads it.
+    """
+    from provml_tools.validate import documents, validate
+    from provml_tools.validate.findings import FORMAT
+
+    for name in [*getattr(options, "files", ()), *([options.file] if getattr(options, "file", None) else [])]:
+        try:
+            found = [] if documents.is_document(name) else validate(name, (FORMAT,)).findings
+        except Exception:
+            continue
+        for one in found:
+            if one.severity == "violation":
+                return f"{name} is damaged: {one.record}: {one.message}."
+    return ""
 
 
 def _fail(where: str, message: str, code: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import tempfile
@@ -12,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from provml_hpc.storage import careful
 from provml_hpc.storage.log_format import COMMIT, EXTENT, commit_crc
 from tests.faults.fuzz import frames, plain
 
@@ -297,6 +299,22 @@ def _attribute(file: Any, rng: random.Random) -> None:
     )
 
 
+def _details(file: Any, rng: random.Random) -> None:
+    """Put something odd somewhere into the JSON of the details."""
+    told = json.loads(careful.attribute(file, "details"))
+    at: Any = told
+    while True:
+        keys = list(at) if isinstance(at, dict) else range(len(at))
+        if not keys:
+            return
+        key = rng.choice(list(keys))
+        if rng.random() < 0.4 or not isinstance(at[key], dict | list):
+            break
+        at = at[key]
+    at[key] = rng.choice((None, "x", -1, 2**70, 1e308, float("nan"), [], {}, [[1]], {"a": {"b": 1}}, True, [None]))
+    careful.put_text(file, "details", json.dumps(told))
+
+
 def _replace(file: Any, rng: random.Random) -> None:
     """Put something else under the name of a dataset or group."""
     name = rng.choice(_datasets(file) + _groups(file)[1:])
@@ -358,5 +376,6 @@ def _grow(file: Any, rng: random.Random) -> None:
 
 
 _EDITS: tuple[Callable[[Any, random.Random], None], ...] = (
-    _numbers, _numbers, _numbers, _text, _text, _remove, _attribute, _attribute, _replace, _replace, _exchange, _grow,
+    _numbers, _numbers, _numbers, _text, _text, _remove, _attribute, _attribute, _details, _replace, _replace,
+    _exchange, _grow,
 )  # fmt: skip

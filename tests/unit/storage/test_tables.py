@@ -53,7 +53,7 @@ def check(path: Path, expected: graphs.Graph, contents: list[graphs.Columns]) ->
 def test_a_run_comes_back_as_it_was(path: Path) -> None:
     one, first = graphs.samples("training", 1, ("loss", "val/loss"), 1000)
     two, second = graphs.samples("training", 1, ("accuracy",), 70_000, seed=1)
-    graph = graphs.graph(one, two, dropped={"samples": 3}, cost={"flush": {"0": 0.25}})
+    graph = graphs.graph(one, two, dropped=[{"name": "samples", "count": 3}], cost={"flush": {"0": 0.25}})
     write_file(path, graph, COMMITS)
     check(path, graph, [first, second])
     with TablesFile(path) as file:
@@ -358,12 +358,12 @@ except StorageError as error:
 
 
 def test_attributes_tell_of_the_run(path: Path) -> None:
-    write_file(path, graphs.graph(dropped={"loss": 2}), COMMITS)
+    write_file(path, graphs.graph(dropped=[{"name": "loss", "count": 2}]), COMMITS)
     told = read_attributes(path)
     assert (told["run"], told["status"], told["committed_ns"]) == (graphs.RUN, "finished", 91)
-    assert told["details"] == {"dropped": {"loss": 2}}
+    assert told["details"] == {"dropped": [{"name": "loss", "count": 2}]}
     with h5py.File(path) as file:
-        assert json.loads(file.attrs["details"]) == {"dropped": {"loss": 2}}
+        assert json.loads(file.attrs["details"]) == {"dropped": [{"name": "loss", "count": 2}]}
     with TablesFile(path) as file_, pytest.raises(KeyError):
         _ = file_.graph().nodes["Study"]
     assert set(CLASS) > set(TablesFile(path).names(RECORDS))
