@@ -23,11 +23,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import mmap
 import os
 import stat
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -53,6 +55,8 @@ _LOST_AT = records.HEADER.size + 16
 _PIECE = 1 << 26
 """What is read of a dead journal at once, and the largest record that is believed there."""
 _ZEROS = bytes(1 << 20)
+# FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_NOCOW_FL of <linux/fs.h>; btrfs is the one that listens.
+_GET_FLAGS, _SET_FLAGS, _NO_COPY = 0x80086601, 0x40086602, 0x00800000
 
 Recorder = Callable[..., None]
 
@@ -60,6 +64,22 @@ Recorder = Callable[..., None]
 def file_name(run: str, source: Source, segment: int) -> str:
     """Return the name of a journal segment."""
     return f"{run[:8]}-a{source.attempt:03d}-r{source.rank:05d}-l{source.lane}-s{segment:03d}.journal"
+
+
+def copies_on_write(descriptor: int) -> bool:
+    """Tell whether an empty file is on btrfs, where a reservation does not hold.
+
+    Each write takes new room there, of a quota also where the file is written in place; a store into the map that finds
+    none kills the process with SIGBUS. Of the file systems of Linux, btrfs alone takes this flag.
+    """
+    try:
+        flags = bytearray(8)
+        fcntl.ioctl(descriptor, _GET_FLAGS, flags)
+        wanted = int.from_bytes(flags, sys.byteorder) | _NO_COPY
+        fcntl.ioctl(descriptor, _SET_FLAGS, wanted.to_bytes(8, sys.byteorder))
+    except OSError:
+        return False
+    return True
 
 
 def reserve(descriptor: int, size: int) -> None:
@@ -85,13 +105,22 @@ class Segment:
 
     __slots__ = ("_map", "_words", "closed", "path", "size", "view")
 
-    def __init__(self, path: Path, size: int, source: Source, number: int, description: bytes) -> None:
+    def __init__(self, path: Path | None, size: int, source: Source, number: int, description: bytes) -> None:
         self.path = path
         self.size = size = max(-(-size // mmap.PAGESIZE) * mmap.PAGESIZE, FIRST + mmap.PAGESIZE)
         self.closed = False
+        self._map = mmap.mmap(-1, size) if path is None else self._mapped(path, size, source, number, description)
+        self.view = memoryview(self._map)
+        self._words = self.view[:FIRST].cast("Q")
+        if path is None:
+            self._words[1] = FIRST
+
+    def _mapped(self, path: Path, size: int, source: Source, number: int, description: bytes) -> mmap.mmap:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags, 0o600)
         try:
+            if copies_on_write(descriptor):
+                raise OSError(errno.EOPNOTSUPP, "a copy-on-write file system, where reserved room does not hold")
             # The head first: who is killed from here on leaves a journal that is known for what it is.
             head = bytearray(FIRST)
             head[:16] = MAGIC + FIRST.to_bytes(8, "little")
@@ -100,15 +129,13 @@ class Segment:
             if os.pwrite(descriptor, head, 0) < FIRST:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             reserve(descriptor, size)
-            self._map = mmap.mmap(descriptor, size)
+            return mmap.mmap(descriptor, size)
         except BaseException:
             with contextlib.suppress(OSError):
                 path.unlink()
             raise
         finally:
             os.close(descriptor)
-        self.view = memoryview(self._map)
-        self._words = self.view[:FIRST].cast("Q")
 
     @property
     def words(self) -> memoryview:
@@ -144,7 +171,7 @@ class Segment:
             self._words.release()
             self.view.release()
             self._map.close()
-        if remove:
+        if remove and self.path is not None:
             with contextlib.suppress(OSError):
                 self.path.unlink()
 
@@ -215,7 +242,7 @@ class Journal:
     Parameters
     ----------
     folder
-        Where the segments go; see :func:`safe_folder`.
+        Where the segments go; see :func:`safe_folder`. None keeps them in memory, where they die with the process.
     source
         Whose frames these are.
     run
@@ -226,7 +253,7 @@ class Journal:
         The size of the first segment in bytes, header included.
     """
 
-    def __init__(self, folder: Path, source: Source, run: str, description: dict[str, Any], bound: int) -> None:
+    def __init__(self, folder: Path | None, source: Source, run: str, description: dict[str, Any], bound: int) -> None:
         self.source = source
         self._folder, self._run, self._bound = folder, run, bound
         self._description = _describe({**description, "pid": os.getpid(), "pid_namespace": pid_namespace()})
@@ -243,9 +270,8 @@ class Journal:
 
     def _open_segment(self, size: int) -> Segment:
         number = len(self._segments)
-        segment = Segment(
-            self._folder / file_name(self._run, self.source, number), size, self.source, number, self._description
-        )
+        path = None if self._folder is None else self._folder / file_name(self._run, self.source, number)
+        segment = Segment(path, size, self.source, number, self._description)
         self._segments.append(segment)
         return segment
 

@@ -61,13 +61,18 @@ def candidates(choice: str, hidden: Path, run: str) -> Iterator[Path]:
         yield hidden
 
 
-def open_journal(folders: Iterator[Path], make: Callable[[Path], Journal]) -> tuple[Journal, Path, list[str]]:
+def open_journal(
+    folders: Iterator[Path], make: Callable[[Path | None], Journal], *, strict: bool
+) -> tuple[Journal, Path | None, list[str]]:
     """Open a journal in the first folder that has room; also return what was wrong with those before it.
+
+    Where no folder takes it, it is kept in memory, without a folder: flush points go on, but what was logged since the
+    last one dies with the process.
 
     Raises
     ------
     StorageError
-        No folder took it.
+        No folder took it, and the run is strict.
     """
     troubles: list[str] = []
     for folder in folders:
@@ -75,4 +80,6 @@ def open_journal(folders: Iterator[Path], make: Callable[[Path], Journal]) -> tu
             return make(safe_folder(folder)), folder, troubles
         except (OSError, ValueError) as error:
             troubles.append(f"{folder}: {getattr(error, 'strerror', None) or error}")
-    raise StorageError(f"no place took the journal ({'; '.join(troubles)}); give one with room by journal=PATH")
+    if strict:
+        raise StorageError(f"no place took the journal ({'; '.join(troubles)}); give one with room by journal=PATH")
+    return make(None), None, troubles

@@ -113,9 +113,15 @@ class Session:
             self.journal, self.folder, troubles = places.open_journal(
                 places.candidates(journal, self.hidden, meta["run"]),
                 lambda folder: self._open(folder, records.RUN_LANE, buffer),
+                strict=strict,
             )
             for trouble in troubles:
                 log.info("journal: passed over %s", trouble)
+            if self.folder is None:
+                self.trouble(
+                    "no place took the journal, so what is logged is only in memory until the next flush, and dies "
+                    f"with the process ({'; '.join(troubles)}); give a place with room by journal=PATH"
+                )
             self.journal.write(self._started)
         except ProvMLError as error:
             self.trouble(f"nothing is captured on rank {self.rank}: {error}", error)
@@ -136,14 +142,14 @@ class Session:
 
         return records.Started(self._clock_to_wall, self.size, os.getpid(), socket.gethostname())
 
-    def _open(self, folder: Path, lane: int, bound: int) -> Journal:
+    def _open(self, folder: Path | None, lane: int, bound: int) -> Journal:
         source = Source(self.meta["attempt"], self.rank, lane)
         description = {k: v[:500] if isinstance(v, str) else v for k, v in self.meta.items()}
         description["output"] = str(self.output)[:1500]
         return Journal(folder, source, self.meta["run"], description, bound)
 
     def _open_beside(self, lane: int, share: int) -> Journal:
-        if self.folder is None:
+        if self.journal is None:
             raise StateError("the run has no journal")
         journal = self._open(self.folder, lane, max(self.buffer // share, places.SMALLEST))
         journal.write(self._started)
