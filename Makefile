@@ -75,6 +75,11 @@ faults: environments ## kill N jobs (default 250) with each MPI, at every phase,
 fuzz: $(VENV)/.dev ## spoil N files (default 250) for each command that reads files: only clean errors, whatever they hold
 	$(RUN) -m tests.faults.fuzz --files $(N)
 
+.PHONY: fuzz-guided
+fuzz-guided: $(VENV)/.dev ## the same guided by coverage, N seconds (default 250) for each decoder
+	$(VENV)/bin/python -m pip install --quiet --editable '.[fuzz]'
+	$(RUN) -m tests.faults.fuzz.guided --seconds $(N)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## style, imports that go one way, pages that match the code
 	$(VENV)/bin/ruff check .

@@ -62,7 +62,7 @@ def candidates(choice: str, hidden: Path, run: str) -> Iterator[Path]:
 
 
 def open_journal(
-    folders: Iterator[Path], make: Callable[[Path | None], Journal], *, strict: bool
+    folders: Iterator[Path], make: Callable[[Path | None], Journal], *, strict: bool = True
 ) -> tuple[Journal, Path | None, list[str]]:
     """Open a journal in the first folder that has room; also return what was wrong with those before it.
 
