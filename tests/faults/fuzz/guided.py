@@ -1,6 +1,6 @@
 """Fuzzing that is guided by coverage: ``python -m tests.faults.fuzz.guided --target frames --seconds 300``.
 
-Atheris (extra ``fuzz``) instruments what decodes and assembles, and keeps what reaches a new line; its mutators are those
+Atheris (extra ``fuzz``) instruments what decodes and assembles, and keeps what reaches a new line; mutators are those
 of the campaign. A mutant that brings HDF5 down ends the fuzzer's process: it is then given to the command itself, which
 has to end cleanly, and the fuzzer goes on.
 """
