@@ -238,6 +238,16 @@ class Fact(NamedTuple):
     device: int = 0
 
 
+class Clock(NamedTuple):
+    """What this rank's clock lacked to that of the writer rank when this was written, and by how much that may be off.
+
+    Both in nanoseconds. It is said at the start of an attempt and, where machines differ, again at its end.
+    """
+
+    offset_ns: int
+    uncertainty_ns: int
+
+
 class Dropped(NamedTuple):
     """So many of what was logged on an activity could not be kept, and why."""
 
@@ -324,12 +334,13 @@ Record = (
     | Placed
     | Counters
     | Lost
+    | Clock
 )
 
 _KINDS: dict[int, type[Any]] = {
     1: Started, 2: Opened, 3: Closed, 4: Layout, 5: Named, 6: Declared, 7: Used, 8: Settled, 9: Derived, 10: Member,
     11: Evaluated, 12: Associated, 13: Digested, 14: Contained, 15: Fact, 16: Dropped, 17: Continued, 18: Ended,
-    19: Device, 20: Placed, 21: Counters, 22: Lost,
+    19: Device, 20: Placed, 21: Counters, 22: Lost, 23: Clock,
 }  # fmt: skip
 """Stable codes: a new kind takes the next number, and a number is never used again."""
 

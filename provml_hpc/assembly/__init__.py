@@ -7,6 +7,7 @@ import gc
 from provml_hpc import records
 from provml_hpc.assembly.activities import Activities
 from provml_hpc.assembly.builder import Builder
+from provml_hpc.assembly.clocks import Measured, corrections
 from provml_hpc.assembly.entities import Entities
 from provml_hpc.assembly.frames import FrameSource, Stream, read
 from provml_hpc.assembly.graph import Graph, RunInfo
@@ -42,6 +43,7 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
 def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
     sources = sorted(records.Source(*source) for source in frames.sources())
     streams = _with_clocks(frames, [read(frames, source) for source in sources], run)
+    measured, streams = _on_one_clock(streams)
     builder = Builder()
     if not any(stream.source.lane == records.RUN_LANE for stream in streams):
         return Graph(run, {}, {}, [])
@@ -65,7 +67,19 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
         "damaged": {"records": damaged, "samples": series.unplaced},
         "last_ns": max(stream.last_ns for stream in streams),
     }
-    return Graph(run, nodes, relations, series.tables(ids), series.telemetry_tables(ids))
+    return Graph(run, nodes, relations, series.tables(ids), series.telemetry_tables(ids), measured)
+
+
+def _on_one_clock(streams: list[Stream]) -> tuple[list[Measured], list[Stream]]:
+    """Return what was measured of the clocks, and the streams with all times on that of the writer rank."""
+    measured = [
+        Measured(*stream.source[:2], at, record.offset_ns, record.uncertainty_ns)
+        for stream in streams
+        for _, at, record in stream.records
+        if isinstance(record, records.Clock)
+    ]
+    by = corrections(measured)
+    return measured, [stream.corrected(by.get(stream.source[:2])) for stream in streams]
 
 
 def _with_clocks(frames: FrameSource, streams: list[Stream], run: RunInfo) -> list[Stream]:

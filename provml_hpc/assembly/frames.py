@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from provml_hpc import records
+from provml_hpc.assembly.clocks import Correction
 from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
 
@@ -163,6 +164,19 @@ class Stream(NamedTuple):
     last_ns: int
     damaged: int
     """Records that could not be decoded."""
+    correction: Correction | None = None
+    """What its times were corrected by, those of its samples excepted."""
+
+    def corrected(self, by: Correction | None) -> Stream:
+        """Return the same with its times on the writer rank's clock."""
+        if by is None:
+            return self
+        return self._replace(
+            started_ns=by(self.started_ns),
+            records=[(sequence, by(at), record) for sequence, at, record in self.records],
+            last_ns=by(self.last_ns),
+            correction=by,
+        )
 
 
 def read(frames: FrameSource, source: Source, clock_to_wall_ns: int = 0) -> Stream:

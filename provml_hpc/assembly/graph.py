@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from provml_hpc import vocabulary
+from provml_hpc.assembly.clocks import Correction, Measured, correct, corrections
 
 ABSENT = -(2**63)
 """What an integer, time or reference column holds where nothing was said. A text column has the empty text, a real
@@ -69,6 +70,11 @@ class SampleTable:
     """Its group in a closed file; empty while the run goes on."""
     column_of: Mapping[str, str] = field(default_factory=dict)
     """The name of each measure's column in the file, where it could not have the measure's own."""
+
+    def corrected(self, by: Mapping[tuple[int, int], Correction]) -> SampleTable:
+        """Return the same with its times corrected."""
+        return replace(self, read=lambda start, stop: correct(self.read(start, stop), by))
+
     place: int = ABSENT
     """The id of what counters are of: a Device, a ComputeNode, or the Rank of a process; ABSENT for measures."""
     units: Mapping[str, str] = field(default_factory=dict)
@@ -122,3 +128,14 @@ class Graph:
     telemetry: list[SampleTable] = field(default_factory=list)
     """The counters that were sampled beside the training: a table for each place and attempt's set of counters. Their
     `rank` is the one that sampled, their `step` counts the turns of its sampler."""
+    clocks: list[Measured] = field(default_factory=list)
+    """How far the ranks' clocks were found to be from the writer rank's. All times are on that one's clock already, but
+    for those of samples."""
+
+    def on_one_clock(self) -> Graph:
+        """Return the same with the times of samples on the writer rank's clock, too."""
+        by = corrections(self.clocks)
+        if not by:
+            return self
+        samples, telemetry = ([table.corrected(by) for table in tables] for tables in (self.samples, self.telemetry))
+        return replace(self, samples=samples, telemetry=telemetry)

@@ -122,6 +122,7 @@ class Series:
                 table, order = layouts[layout]
                 count = sum(counts.get(layout, 0) for counts in stream.counts)
                 last_ns = summary.last_ns + stream.start.clock_to_wall_ns
+                last_ns = stream.correction(last_ns) if stream.correction else last_ns
                 for name, at in zip(table.measures, order, strict=True):
                     figures = _Figures(
                         count, float(summary.minimum[at]), float(summary.maximum[at]), float(summary.last[at]), last_ns

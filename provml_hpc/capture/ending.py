@@ -90,6 +90,10 @@ def _together(session: Session, limit: float) -> None:
         agreement, trouble = flush_point.take_part(session, finishing=quiet, deadline=limit)
         if agreement.all_finishing or trouble:
             break
+    if session.clocks.apart and not trouble:
+        for clock in session.clocks.end(session.transport, limit):
+            session.write(clock)
+        _, trouble = flush_point.take_part(session, finishing=True, deadline=limit)
     answer = ["", ""]
     if session.is_writer:
         answer = [trouble, ""] if trouble else _close_file(session, limit)

@@ -39,7 +39,11 @@ def write(session: Session, persona: Any) -> tuple[str, list[Neighbour]]:
         The name of the node, and the ranks on it if this one tells its facts: none if another one does.
     """
     me = [socket.gethostname(), os.getpid(), *visible_devices()]
-    told = [json.loads(one or b'[""]') for one in session.transport.allgather(json.dumps(me).encode())]
+    mine = json.dumps([session.clocks.tell(), *me]).encode()
+    heard = [json.loads(one or b'[["", 0, 0], ""]') for one in session.transport.allgather(mine)]
+    for clock in session.clocks.begin(session.transport, [one[0] for one in heard]):
+        session.write(clock)
+    told = [one[1:] for one in heard]
     neighbours = [Neighbour(rank, *one[1:]) for rank, one in enumerate(told) if one[0] == me[0]]
     scopes: list[Scope] = ["rank"]
     if neighbours[0].rank == session.rank:

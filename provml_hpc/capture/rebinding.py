@@ -58,6 +58,7 @@ def rebind(session: Session, comm: Any) -> None:
         session.storage = None
     places = {old.index(rank): place for place, rank in enumerate(session.members)}
     session.digester.rebind(places, writer=session.is_writer)
+    session.clocks.leave_it()
     gone = [rank for rank in range(session.size) if rank not in session.members]
     dead = session.dead = {rank for one in members for rank in one["dead"]}.difference(session.members)
     orphans = adoption.Orphans(session, gone, dead)

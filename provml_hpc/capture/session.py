@@ -12,11 +12,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import ending, flush_point, places, rebinding, sampling, signals
+from provml_hpc.capture import clocks, ending, flush_point, places, rebinding, sampling, signals
 from provml_hpc.capture.describer import Describer, Job
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError, UsageError
@@ -96,7 +95,9 @@ class Session:
         self.broken: str | None = None
         """Why this rank takes part in no flush point any more, if so."""
         self._pid = os.getpid()
-        self._clock_to_wall = time_ns() - monotonic_ns()
+        reading = clocks.read()
+        self._clock_to_wall = reading.clock_to_wall_ns
+        self.clocks = clocks.Clocks(reading)
         self._started = self._started_record()
         self.hidden = hidden_of(output)
         self.folder: Path | None = None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from provml_hpc.assembly import assemble
+from provml_hpc.assembly.clocks import Correction, Measured, correct, corrections
 from provml_hpc.assembly.graph import FIXED_COLUMNS, Graph, RunInfo, SampleTable, key_of
 from provml_hpc.errors import FileMissingError, FormatError, StateError, UsageError
 from provml_hpc.storage import costs, views
@@ -25,6 +26,7 @@ from provml_hpc.storage.tables import TablesFile
 from provml_hpc.vocabulary import CLASS, RELATION
 
 _CHUNK = 1 << 20
+CLOCKS = ("writer", "raw")
 
 
 def open(path: str | os.PathLike[str]) -> Reader:
@@ -59,6 +61,7 @@ class Reader:
         self._log: LogReader | None = None
         self._closed: TablesFile | None = None
         self._graph: Graph | None = None
+        self._as_counted: Graph
         self._views: dict[str, RecordTable] = {}
         self._is_open = True
         self._failed: bool | None = None
@@ -126,10 +129,8 @@ class Reader:
     def graph(self) -> Graph:
         """The whole run as tables. They are read, and samples too, while the file is open."""
         if self._graph is None:
-            if self._log is not None:
-                self._graph = self._assembled(self._log)
-            else:
-                self._graph = self._tables.graph()
+            self._as_counted = self._assembled(self._log) if self._log is not None else self._tables.graph()
+            self._graph = self._as_counted.on_one_clock()
         return self._graph
 
     def _assembled(self, log: LogReader) -> Graph:
@@ -234,6 +235,7 @@ class Reader:
         measure: str | None = None,
         activity: int | str | Row | None = None,
         rank: int | Iterable[int] | None = None,
+        clock: str = "writer",
     ) -> SampleArray:
         """Read samples.
 
@@ -246,6 +248,9 @@ class Reader:
             of section.
         rank
             Only those of one rank, or of several.
+        clock
+            ``"writer"``: times are told by the clock of the writer rank, as all times of the run are, so that those of
+            ranks on several nodes can be compared; see :attr:`clocks`. ``"raw"``: as each rank's own clock told them.
 
         Returns
         -------
@@ -259,6 +264,8 @@ class Reader:
         UsageError
             There is no such measure or activity.
         """
+        if clock not in CLOCKS:
+            raise UsageError(f"clock={clock!r}; choose one of {', '.join(CLOCKS)}")
         names = self.measures
         if measure is not None and measure not in names:
             there = f"choose one of {', '.join(names)}" if names else "this run has none"
@@ -270,13 +277,27 @@ class Reader:
         fields += [("value", np.float64), ("activity", np.int64)]
         if measure is None:
             fields.append(("measure", f"U{max(map(len, names), default=1) or 1}"))
+        by = corrections(self.graph.clocks) if clock == "writer" else {}
         parts = [
             part
-            for table in self.graph.samples
-            for part in self._parts(table, [name for name in wanted if name in table.measures], within, ranks, fields)
+            for table in self._as_counted.samples
+            for part in self._parts(
+                table, [name for name in wanted if name in table.measures], within, ranks, fields, by
+            )
         ]
         found = np.concatenate(parts) if parts else np.empty(0, fields)
         return _in_order(found).view(SampleArray)
+
+    @property
+    def clocks(self) -> RecordTable:
+        """How far each rank's clock was from the writer rank's; empty for a run of one process.
+
+        Fields: attempt, rank, time_ns (when it was measured, on the rank's own clock), offset_ns (what that clock
+        lacked) and uncertainty_ns. Where an offset exceeds its uncertainty, the times of that rank are told with it,
+        and between two measurements with what lies on a straight line between them.
+        """
+        rows = list(zip(*self.graph.clocks, strict=True)) or [()] * len(Measured._fields)
+        return RecordTable("clocks", dict(zip(Measured._fields, rows, strict=True)))
 
     @property
     def counters(self) -> dict[str, dict[str, str]]:
@@ -349,6 +370,7 @@ class Reader:
         within: set[int] | None,
         ranks: Any,
         fields: list[tuple[str, Any]],
+        by: dict[tuple[int, int], Correction],
     ) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
         """Yield the wanted rows of a table, a stretch at a time, for each measure."""
         whole = within is None or table.activity in within
@@ -358,6 +380,7 @@ class Reader:
                 columns = self._closed.read_columns(table.path, (*FIXED_COLUMNS, *measures), start, stop)
             else:
                 columns = table.read(start, stop)
+            columns = correct(columns, by)
             keep = np.ones(stop - start, np.bool_)
             if not whole:
                 keep &= np.isin(columns["section"], np.array(sorted(within or ()), np.int64))

@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 
 from provml_hpc import vocabulary
+from provml_hpc.assembly.clocks import Measured
 from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
 from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StateError, StorageError
 from provml_hpc.storage import careful
@@ -27,7 +28,7 @@ from provml_hpc.storage.samples import GROUP, TELEMETRY, place_samples, read_col
 FORMAT_VERSION = "1.1"
 """The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
 
-RECORDS, RELATIONS, COMMITS = "records", "relations", "commits"
+RECORDS, RELATIONS, COMMITS, CLOCKS = "records", "relations", "commits", "clocks"
 _KNOWN: dict[str, Mapping[str, Any]] = {RECORDS: vocabulary.CLASS, RELATIONS: vocabulary.RELATION}
 
 _BROKEN = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, IndexError, MemoryError)
@@ -106,7 +107,13 @@ def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], che
     rows = commit_rows(commits)
     columns: dict[str, Any] = {name: rows[name].astype(np.int64) for name in COMMIT_ROW.names or ()}
     write_table(file, Table(COMMITS, columns))
+    if graph.clocks:
+        write_table(file, Table(CLOCKS, {name: np.array(column, np.int64) for name, column in _by_name(graph.clocks)}))
     write_samples(file, graph, check)
+
+
+def _by_name(clocks: Iterable[Measured]) -> Iterator[tuple[str, Any]]:
+    return zip(Measured._fields, zip(*clocks, strict=True), strict=True)
 
 
 def commit_rows(commits: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
@@ -286,6 +293,14 @@ class TablesFile:
                 rows[name] = table.columns[name]
             return rows
 
+    def clocks(self) -> list[Measured]:
+        """Return how far the ranks' clocks were found to be from the writer rank's; empty where nobody measured."""
+        with self.guarded():
+            if not careful.has(self._file, CLOCKS):
+                return []
+            columns = read_table(careful.table(self._file, f"/{CLOCKS}")).columns
+            return [Measured(*map(int, row)) for row in zip(*(columns[name] for name in Measured._fields), strict=True)]
+
     def graph(self) -> Graph:
         """Return the run; its tables are read when they are asked for, while the file is open.
 
@@ -293,7 +308,7 @@ class TablesFile:
         """
         nodes = LazyDict(self._known(RECORDS), lambda name: self.table(RECORDS, name))
         relations = LazyDict(self._known(RELATIONS), lambda name: self.table(RELATIONS, name))
-        return Graph(self.run, nodes, relations, self.samples(), self.samples(TELEMETRY))
+        return Graph(self.run, nodes, relations, self.samples(), self.samples(TELEMETRY), self.clocks())
 
     def _known(self, kind: str) -> list[str]:
         return [name for name in self.names(kind) if name in _KNOWN[kind]]

@@ -11,10 +11,11 @@ from typing import Any
 from provml_hpc.environment.launcher import Launch, detect
 from provml_hpc.errors import StateError, UsageError
 from provml_hpc.transport.base import ROUND_BYTES, Agreement, Notice, Report, Sink, Transport, Trouble
+from provml_hpc.transport.clocks import Difference
 from provml_hpc.transport.serial import Serial
 from provml_hpc.transport.world import find
 
-__all__ = ["Agreement", "Notice", "Report", "Serial", "Sink", "Transport", "Trouble", "choose"]
+__all__ = ["Agreement", "Difference", "Notice", "Report", "Serial", "Sink", "Transport", "Trouble", "choose"]
 
 
 def choose(comm: Any = None, *, writer: int = 0, round_bytes: int = ROUND_BYTES) -> Transport:

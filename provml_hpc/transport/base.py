@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from provml_hpc.errors import TransportError, UsageError
+from provml_hpc.transport.clocks import Difference
 
 Sink = Callable[[memoryview, Sequence[tuple[int, int, int]]], None]
 """Takes ``(data, spans)`` on the writer rank: bytes of one rank or several, and whose they are, ``(rank, start, stop)``
@@ -206,6 +207,27 @@ class Transport(Protocol):
         """Return the ranks whose processes are known to have died. Not collective.
 
         Empty where the MPI library cannot tell. Open MPI under ``mpiexec --with-ft ulfm`` can.
+        """
+
+    def measure_clock(
+        self, ranks: Sequence[int], clock: Callable[[], int], *, deadline: float | None = None
+    ) -> Difference | None:
+        """Measure how far some ranks' clocks are from that of the writer rank. *Collective*.
+
+        Parameters
+        ----------
+        ranks
+            Those that are measured, the same on all ranks. Each takes 17 messages, one rank after the other; without
+            any, nothing is sent.
+        clock
+            This rank's clock, in nanoseconds.
+        deadline
+            Seconds after which to give up.
+
+        Returns
+        -------
+        Difference or None
+            What to add to this rank's clock, and by how much that may be off; nothing on a rank that was not measured.
         """
 
     def leave(self, reason: str) -> None:

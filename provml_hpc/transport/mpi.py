@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -26,6 +26,7 @@ from provml_hpc.transport.base import (
     flatten,
     pieces,
 )
+from provml_hpc.transport.clocks import Difference, measure
 from provml_hpc.transport.steps import Steps
 
 if TYPE_CHECKING:
@@ -190,6 +191,15 @@ class Parallel:
     def lost(self) -> list[int]:
         """Return the ranks whose processes died, as in `Transport.lost`. Not collective."""
         return self._steps.lost()
+
+    def measure_clock(
+        self, ranks: Sequence[int], clock: Callable[[], int], *, deadline: float | None = None
+    ) -> Difference | None:
+        """Measure clocks against the writer rank's, as in `Transport.measure_clock`. *Collective*."""
+        others = [rank for rank in ranks if rank != self._writer]
+        if not others:
+            return None
+        return measure(self._steps, self._rank, self._writer, others, clock, _until(deadline))
 
     def leave(self, reason: str) -> None:
         """Leave early, as in `Transport.leave`. Not collective."""

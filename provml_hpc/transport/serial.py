@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from provml_hpc.errors import TransportError, UsageError
 from provml_hpc.transport.base import (
@@ -20,6 +20,7 @@ from provml_hpc.transport.base import (
     flatten,
     pieces,
 )
+from provml_hpc.transport.clocks import Difference
 
 
 class Serial:
@@ -118,6 +119,13 @@ class Serial:
     def lost(self) -> list[int]:
         """Return nothing, as in `Transport.lost`: who asks is alive."""
         return []
+
+    def measure_clock(
+        self, ranks: Sequence[int], clock: Callable[[], int], *, deadline: float | None = None
+    ) -> Difference | None:
+        """Return nothing, as in `Transport.measure_clock`: there is no other clock to be heard of."""
+        self._check()
+        return None
 
     def leave(self, reason: str) -> None:
         """Enter no step any more, as in `Transport.leave`."""

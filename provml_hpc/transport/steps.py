@@ -33,6 +33,7 @@ _TAG = 7  # of notices, the only messages from rank to rank on our communicator
 _NOTICE = struct.Struct("<iqq")  # rank, time, completed steps; then the reason
 _REASON_BYTES = 400  # so that a notice fits what every MPI sends without waiting for the receiver
 
+_PATIENT = 10  # times as many where an answer to a question is waited for
 _POLLS = 20  # before the first sleep: a step that all take together is over within them
 _SHORTEST, _LONGEST = 50e-6, 5e-3  # seconds of a sleep
 _SLEEP_SHARE = 1 / 4  # of the time waited so far: a late wake-up costs at most this share of the wait
@@ -135,6 +136,40 @@ class Steps:
             raise
         self._under_way = []
         self._completed, self._deferred = step, 0
+
+    def converse(self, what: str, until: float | None, talk: Callable[..., None]) -> None:
+        """Take one step that is messages from rank to rank. *Collective*.
+
+        Parameters
+        ----------
+        what
+            The step, in words as for `take`.
+        until
+            Monotonic time in seconds at which to give up.
+        talk
+            Called with what waits for requests, the communicator and the type of a byte; does this rank's part.
+        """
+        self.check(what)
+        step = self._completed + 1
+
+        def wait(*requests: MPI.Request) -> None:
+            self._under_way = list(requests)
+            # An answer is quick; to sleep before it would be measured as its way.
+            if not any(self._comes_at_once() for _ in range(_PATIENT)):
+                self._await(step, what, until)
+                del self._waits[what]
+            self._under_way = []
+
+        try:
+            talk(wait, self.comm, self._mpi.BYTE)
+        except self._mpi.Exception as error:
+            self._fail(error)
+        except TransportError as failure:
+            self.give_up(failure)
+        except BaseException as interrupt:
+            self.interrupted(interrupt)
+            raise
+        self._completed = step
 
     def _comes_at_once(self) -> bool:
         """Return whether the step is over within few polls."""

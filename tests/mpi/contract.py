@@ -6,6 +6,7 @@ Each check gets a function that makes the transport for a cap of a round, and is
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Sequence
 
 from provml_hpc.errors import TransportError, UsageError
@@ -207,6 +208,20 @@ def many_flush_points_stay_in_order(make: Make) -> None:
     assert transport.close()
 
 
+def clocks_are_compared(make: Make) -> None:
+    transport = make(KIB)
+    wrong = 10**9 * (transport.rank - transport.writer)  # seconds that this rank's clock is ahead of the writer's
+    for ranks in ([], [transport.writer], [transport.size - 1], range(transport.size)):
+        found = transport.measure_clock(ranks, lambda: time.monotonic_ns() + wrong)
+        if transport.rank in ranks and transport.rank != transport.writer:
+            assert found is not None
+            assert abs(found.offset_ns + wrong) <= found.uncertainty_ns
+        else:
+            assert found is None
+    assert transport.settle(b"done") is not None  # nothing of it is left in the way of what follows
+    assert transport.close()
+
+
 def a_closed_transport_says_so(make: Make) -> None:
     transport = make(KIB)
     agreement = transport.flush_point(Report())
@@ -265,6 +280,7 @@ CHECKS: dict[str, Callable[[Make], None]] = {
         small_bytes_travel_all_ways,
         deadlines_do_not_end_what_goes_well,
         many_flush_points_stay_in_order,
+        clocks_are_compared,
         a_closed_transport_says_so,
         sizes_are_held_to,
         a_leaver_enters_nothing_more,

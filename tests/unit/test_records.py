@@ -55,7 +55,7 @@ def test_every_kind_comes_back(record: Any, sequence: int, clock: int) -> None:
 def test_the_codes_of_the_kinds_are_stable() -> None:
     names = (
         "Started Opened Closed Layout Named Declared Used Settled Derived Member Evaluated Associated Digested "
-        "Contained Fact Dropped Continued Ended Device Placed Counters"
+        "Contained Fact Dropped Continued Ended Device Placed Counters Lost Clock"
     )
     assert {code: kind.__name__ for code, kind in records._KINDS.items()} == dict(enumerate(names.split(), 1))
 
