@@ -39,6 +39,11 @@ def test_one_report_for_all_ranks(mpi_run: Any, environment: dict[str, str], tmp
         together = found["Ranks/together"]
         assert together["state"] == "ok", together
         assert together["details"]["nodes"] == {socket.gethostname(): list(range(ranks))}
+        assert found["Ranks/journals"]["details"]["ranks"][2]["beside"]
+        assert found["Ranks/GPUs"]["details"]["by_rank"].keys() == {"0", "1", "2"}
+    flush = found["Ranks/flush" if ranks > 1 else "Run/flush"]
+    assert flush["state"] in ("ok", "note")
+    assert all(flush["details"]["flush_s"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -110,6 +110,7 @@ class TestCommand:
             ("Places", "node journals"),
             ("Site", "scheduler"),
             ("Site", "names"),
+            ("Run", "flush"),
         } <= set(known)
         assert sum(report["counts"].values()) == len(report["findings"])
         assert list(report["counts"]) == list(STATES)
@@ -120,7 +121,7 @@ class TestCommand:
         assert "\033" not in said, "colours, where there is no terminal"
         lines = said.splitlines()
         assert [line for line in lines if line and not line.startswith(" ")][:-1] == [
-            *("Python", "MPI", "HDF5", "GPUs", "Places", "Site")
+            *("Python", "MPI", "HDF5", "GPUs", "Places", "Site", "Run")
         ]
         assert " ok" in lines[-1]
         assert all(len(line) <= 130 for line in lines if str(tmp_path) not in line and sys.prefix not in line)
@@ -324,7 +325,6 @@ class TestMPI:
             (launcher.PMI, "Intel MPI", True),
             (launcher.PMI, "Open MPI", False),
             (launcher.PMIX, "Open MPI", True),
-            (launcher.SRUN, "MPICH", False),
         ],
     )
     def test_a_launch_and_its_kind(self, kind: str, vendor: str, fits: bool) -> None:
@@ -333,17 +333,11 @@ class TestMPI:
         assert found.state == (OK if fits else BROKEN)
         assert mpi.joins(launched, self.answer(vendor)) == fits
 
-    def test_ranks_that_are_fewer_than_were_launched(self) -> None:
-        told = [{"rank": 0, "node": "n1", "processors": 2, "gpus": "0,1"}]
-        found = mpi.ranks(Answer({"ranks": {"ranks": told}}), Launch(launcher.PMIX, "srun", 0, 4))
-        assert (found.state, found.found) == (BROKEN, "1 on 1 node (n1: 0), GPUs by rank 0:0,1")
-        assert mpi.ranks(Answer(trouble="no answer in 1 s"), Launch(launcher.PMI, "x", 0, 4)).state == BROKEN
-
-    def test_ranks_on_nodes(self) -> None:
-        told = [{"rank": rank, "node": f"n{rank // 3}", "processors": 1, "gpus": None} for rank in range(5)]
-        found = mpi.ranks(Answer({"ranks": {"ranks": told}}), Launch(launcher.PMI, "x", 0, 5))
-        assert (found.state, found.found) == (OK, "5 on 2 nodes (n0: 0-2; n1: 3-4)")
-        assert found.details["nodes"] == {"n0": [0, 1, 2], "n1": [3, 4]}
+    @pytest.mark.parametrize("kind", [launcher.SRUN, launcher.TORCHRUN])
+    def test_processes_that_no_mpi_joins(self, kind: str) -> None:
+        found = named(self.findings(self.answer("MPICH"), Launch(kind, "the launcher", 0, 4)), "launch")
+        assert (found.state, "provml merge" in found.meaning) == (NOTE, True)
+        assert not mpi.joins(Launch(kind, "the launcher", 0, 4), self.answer("MPICH"))
 
 
 class TestLaunch:

@@ -11,7 +11,9 @@ DESCRIPTION = """\
 Look for what capturing and asking need, and say what was found, what it means and what to do about it:
 Python and its packages, MPI and its launcher, HDF5, GPUs, the places of outputs and journals, scheduler and names.
 MPI, GPUs and file systems are tried out in processes of their own, so a broken one cannot stop this command.
-Started by mpiexec or srun, rank 0 alone reports, and all ranks are asked where they are.
+At last a small run is tried, and its flush points are measured; nothing of it stays.
+Started by mpiexec or srun, rank 0 alone reports, and all ranks try the run together: where they are, which devices they
+were given, where their journals lie and how long a flush point of all of them takes.
 
 states:
   ok       works
@@ -59,17 +61,17 @@ def run(options: Namespace) -> int:
         return 0
     findings = doctor.examine()
     if options.json:
-        findings += doctor.ranks()
+        findings += doctor.run()
         said = plain(report(doctor, options.output, findings))
         sys.stdout.write(json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         return int(doctor.failed)
     # Some launchers give their ranks a terminal of their own, whose colours may end in a file.
     screen = Screen(sys.stdout, colours=not doctor.launch.kind and wants_colours(sys.stdout))
     screen.show(findings)
-    # Asked last, with all else said: a launcher may end a job whose MPI fails, and this command with it.
-    ranks = doctor.ranks()
-    screen.show(ranks)
-    sys.stdout.write(f"{summary([*findings, *ranks])}\n")
+    # Tried last, with all else said: a launcher may end a job whose MPI fails, and this command with it.
+    tried = doctor.run()
+    screen.show(tried)
+    sys.stdout.write(f"{summary([*findings, *tried])}\n")
     return int(doctor.failed)
 
 

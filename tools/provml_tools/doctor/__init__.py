@@ -15,7 +15,7 @@ from typing import Any
 from provml_hpc._version import __version__
 from provml_hpc.environment import scheduler as jobs
 from provml_hpc.environment.launcher import Launch, detect
-from provml_tools.doctor import machine, mpi, places
+from provml_tools.doctor import job, machine, mpi, places
 from provml_tools.doctor.children import Answer
 from provml_tools.doctor.findings import BROKEN, MISSING, NOTE, OK, STATES, Finding, as_row, counts
 
@@ -44,7 +44,7 @@ class Doctor:
         self._probe = Answer()
 
     def examine(self) -> list[Finding]:
-        """Look at all but the other ranks."""
+        """Look at all but a run."""
         place, node = places.folder_of(self._output), places.node_places()
         facts = jobs.job_facts()
         seconds = self._seconds
@@ -78,18 +78,21 @@ class Doctor:
         self._probe = mpi.probe(self._seconds)
         if mpi.joins(self.launch, self._probe):
             # Rank 0 comes when it has looked at everything else.
-            mpi.world(3 * self._seconds)
+            job.attempt(places.folder_of(self._output), 3 * self._seconds, together=True)
 
-    def ranks(self) -> list[Finding]:
-        """Ask all ranks where they are, if there are several that can be asked."""
-        if not self.launch.kind:
-            return []
-        if self.launch.size == 1:
-            return []
-        if not mpi.joins(self.launch, self._probe):
+    def run(self) -> list[Finding]:
+        """Try out a run: by all ranks if there are several that find each other, otherwise by this process alone."""
+        together = mpi.joins(self.launch, self._probe)
+        found: list[Finding] = []
+        if self.launch.several and not together:
             text = "not asked, since MPI would not join them: what is said of the launch is from its variables"
-            return [Finding(mpi.RANKS, "together", NOTE, text, "", "see MPI above", {"ranks": [], "nodes": {}})]
-        return self._checked(mpi.RANKS, lambda: [mpi.ranks(mpi.world(self._seconds), self.launch)])
+            found.append(Finding(job.RANKS, "together", NOTE, text, "", "see MPI above", {"ranks": [], "nodes": {}}))
+
+        def look() -> Iterable[Finding]:
+            answer = job.attempt(places.folder_of(self._output), self._seconds, together=together)
+            return job.findings(answer, self.launch, together=together)
+
+        return found + self._checked(job.RANKS if together else job.RUN, look)
 
     def _result(self, future: Future[Answer]) -> Answer:
         try:

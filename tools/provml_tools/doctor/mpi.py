@@ -5,7 +5,6 @@ Never in this process: importing mpi4py may start MPI, and one that is broken ma
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from provml_tools.doctor import children
 from provml_tools.doctor.children import Answer
 from provml_tools.doctor.findings import BROKEN, MISSING, NOTE, OK, Finding
 
-TOPIC, RANKS = "MPI", "Ranks"
+TOPIC = "MPI"
 
 _PROBE = """
 try:
@@ -40,19 +39,6 @@ given = [one.lower() for one in threads if getattr(MPI, "THREAD_" + one) == MPI.
 tell("started", size=MPI.COMM_WORLD.size, threads=given[0] if given else "")
 MPI.Finalize()
 tell("ended")
-"""
-
-_WORLD = """
-import os, socket
-from mpi4py import MPI
-world = MPI.COMM_WORLD
-gpus = next((os.environ[one] for one in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES") if one in os.environ), None)
-processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-ranks = world.gather({"rank": world.rank, "node": socket.gethostname(), "processors": processors, "gpus": gpus})
-if world.rank == 0:
-    tell("ranks", ranks=ranks)
-MPI.Finalize()
-tell("ended", rank=world.rank)
 """
 
 _INSTALL = "pip install 'provml-hpc[mpi]' with the cluster's MPI loaded, or 'provml-hpc[mpich]' for one from a wheel"
@@ -177,10 +163,10 @@ def _launched(launched: Launch, answer: Answer) -> Finding:
         remedy = (
             "srun --mpi=pmi2 for MPICH and Intel MPI, --mpi=pmix for Open MPI (srun --mpi=list says what there is)"
             if launched.kind == SRUN
-            else "give each process an output of its own, or start with mpiexec or srun"
+            else "when they have ended: provml merge NAME-rank*.h5 -o NAME.h5"
         )
-        meaning = "no MPI joins these processes: each records a run of its own"
-        return Finding(TOPIC, "launch", BROKEN if launched.kind == SRUN else NOTE, found, meaning, remedy, details)
+        meaning = "no MPI joins these processes: each writes a file of its own, and provml merge makes one of them"
+        return Finding(TOPIC, "launch", NOTE, found, meaning, remedy, details)
     if library and not launched.fits(library, text):
         return Finding(
             TOPIC,
@@ -198,61 +184,6 @@ def joins(launched: Launch, answer: Answer) -> bool:
     """Tell whether the ranks may be asked together: each of them decides alike, as far as nodes are alike."""
     text = str(answer.steps.get("library", {}).get("text", ""))
     return launched.several and "ended" in answer.steps and launched.fits(family(answer), text)
-
-
-def world(seconds: float) -> Answer:
-    """Ask all ranks where they are. *Collective*: every rank of the launch has to.
-
-    It is a child of each rank that becomes a rank of the job, as under any wrapper script; this process never does.
-    """
-    return children.ask(_WORLD, seconds, dict(os.environ), launcher.descriptors())
-
-
-def ranks(answer: Answer, launched: Launch) -> Finding:
-    """Say where the ranks are."""
-    told = answer.steps.get("ranks", {}).get("ranks", [])
-    details: dict[str, Any] = {"ranks": told, "nodes": {}}
-    if not told:
-        return Finding(
-            RANKS,
-            "together",
-            BROKEN,
-            f"could not be asked: {answer.trouble or 'they did not find each other'}",
-            "a job started like this would not get beyond its first collective call",
-            "start it with the mpiexec of mpi4py's MPI, and look at the network of the nodes",
-            details,
-        )
-    nodes: dict[str, list[dict[str, Any]]] = {}
-    for one in told:
-        nodes.setdefault(str(one["node"]), []).append(one)
-    details["nodes"] = {node: [one["rank"] for one in here] for node, here in nodes.items()}
-    where = "; ".join(f"{node}: {_ranges([one['rank'] for one in here])}" for node, here in nodes.items())
-    found = f"{len(told)} on {len(nodes)} node{'s' * (len(nodes) > 1)} ({where})"
-    gpus = {str(one["rank"]): one["gpus"] for one in told if one["gpus"] is not None}
-    if gpus:
-        found += f", GPUs by rank {' '.join(f'{rank}:{seen or None}' for rank, seen in gpus.items())}"
-    if launched.size is not None and len(told) != launched.size:
-        meaning = f"the launcher started {launched.size}, so each of them records a run of its own"
-        remedy = "start the job with the mpiexec of mpi4py's MPI"
-        return Finding(RANKS, "together", BROKEN, found, meaning, remedy, details)
-    return Finding(RANKS, "together", OK, found, "they find each other", "", details)
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Return numbers shortly.
-
-    Examples
-    --------
-    >>> _ranges([0, 1, 2, 5])
-    '0-2,5'
-    """
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)
 
 
 def _family(text: str) -> str:

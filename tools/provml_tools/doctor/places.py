@@ -30,7 +30,7 @@ _ABILITIES = {
     "link": "there are no hard links",
 }
 _NEEDED = {"write", "map"}
-_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _LOCAL = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "overlay", "f2fs", "tmpfs", "ramfs"})
 
 
@@ -126,7 +126,7 @@ def output(place: Path, answer: Answer, ranks: int, memory: Memory) -> Finding:
         meaning = f"the journals of {_number_of(ranks)} take {size(BUFFER * ranks)} by default"
         return Finding(JOURNALS, "output", NOTE, text, meaning, "make room, or choose another output", details)
     kind = answer.steps["system"]["kind"]
-    if kind in _IN_MEMORY:
+    if kind in IN_MEMORY:
         meaning = f"memory, which is gone when the node goes down{memory.share(ranks)}"
         return Finding(JOURNALS, "output", NOTE, text, meaning, "choose an output on a disk", details)
     return Finding(JOURNALS, "output", OK, text, "mapping, locks, links and reserving work", "", details)
@@ -152,7 +152,7 @@ def node(places: Sequence[tuple[str, Path]], answers: Sequence[Answer], ranks: i
             findings.append(Finding(JOURNALS, label, NOTE, text, meaning, remedy, details))
             continue
         meaning = ""
-        if answer.steps["system"]["kind"] in _IN_MEMORY:
+        if answer.steps["system"]["kind"] in IN_MEMORY:
             meaning = f"counts as memory of the job{memory.share(ranks)}"
         taken = taken or (label, place)
         findings.append(Finding(JOURNALS, label, OK, text, meaning, "", details))
@@ -176,7 +176,7 @@ def _details(place: Path, answer: Answer) -> dict[str, Any]:
         "path": str(place),
         "free_bytes": room.get("free"),
         "file_system": system.get("kind") or None,
-        "in_memory": system.get("kind") in _IN_MEMORY,
+        "in_memory": system.get("kind") in IN_MEMORY,
         "works": abilities,
         "trouble": answer.trouble,
     }
@@ -198,7 +198,7 @@ def _lacking(answer: Answer) -> dict[str, str]:
 
 def _described(place: Path, answer: Answer) -> str:
     kind = answer.steps["system"]["kind"] or "unknown"
-    where = f"{kind}, of this node alone" if kind in _LOCAL and kind not in _IN_MEMORY else kind
+    where = f"{kind}, of this node alone" if kind in _LOCAL and kind not in IN_MEMORY else kind
     return f"{place} ({where}), {size(answer.steps['room']['free'])} free"
 
 
