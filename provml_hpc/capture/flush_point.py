@@ -62,7 +62,7 @@ def take_part(
             size=size,
             trouble=None if session.journal else "has no journal",
             finishing=finishing,
-            stop_requested=session.stop_requested,
+            stop_requested=session.stop_signalled or session.stop_requested,
             requests=session.digester.requests(),
         )
         agreement = session.transport.flush_point(report, deadline=deadline)
@@ -77,7 +77,7 @@ def take_part(
                 # and is sent once more; readers take each sequence once.
                 if journal.sequence == sent:
                     journal.restart()
-        session.stop_requested = agreement.any_stop
+        session.stop_requested = agreement.any_stop  # once it was said, every rank says it again
         if agreement.has_requests:
             session.digester.accept(reading.get(str(session.transport.rank), []))
     session.cost_ns["flush"] += perf_counter_ns() - began

@@ -74,7 +74,10 @@ class Session:
         self.close_timeout = close_timeout
         self.storage = storage
         self.ended = False
+        self.stop_signalled = False
+        """Whether this process was told to stop; set by a signal handler at any moment, also in a flush point."""
         self.stop_requested = False
+        """Whether a rank was, as all ranks agreed at their last flush point: no rank may see it before the others."""
         self.failed = False
         """Whether the run ended with an exception on this rank."""
         self.outcome = records.COMPLETED

@@ -75,7 +75,7 @@ def release(session: Session) -> None:
 
 def _handle(number: int, frame: FrameType | None) -> None:
     for session in _wanted.get(number, ()):
-        session.stop_requested = True
+        session.stop_signalled = True
     before = _before.get(number)
     if callable(before):
         before(number, frame)

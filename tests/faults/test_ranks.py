@@ -34,6 +34,7 @@ def _steps(path: Path) -> dict[int, int]:
         ("one-after-another", {f"run-{n}": dict.fromkeys(range(4), 20 * (n + 1)) for n in range(3)}),
         ("two-at-once", {"first": dict.fromkeys(range(4), 30), "second": dict.fromkeys(range(4), 60)}),
         ("stop", {"job": dict.fromkeys(range(4), 10)}),
+        ("stop-untimely", {name: dict.fromkeys(range(4), 10) for name in ("between", "within")}),
     ],
 )
 def test_ranks_that_are_not_alike(how: str, expected: dict[str, dict[int, int]], mpi_run: Run, tmp_path: Path) -> None:

@@ -85,6 +85,42 @@ elif HOW == "stop":
         assert run.stop_requested
     assert signal.getsignal(signal.SIGUSR2) is own
     assert heard == ([1] if RANK == SIZE - 1 else [])
+elif HOW == "stop-untimely":
+    import signal
+
+    from provml_hpc.capture.run import Run
+
+    def stop_in(run: Run) -> None:
+        """Have the next flush point of this rank interrupted, when it has told the others that all is well."""
+        transport, agree = run._session.transport, run._session.transport.flush_point
+
+        def interrupted(*args: object, **kwargs: object) -> object:
+            agreement = agree(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGUSR2)
+            transport.flush_point = agree
+            return agreement
+
+        transport.flush_point = interrupted
+
+    with begin("between", stop_signals=["SIGUSR2"]) as run, run.training() as training:
+        run.flush()
+        if RANK == 1:
+            os.kill(os.getpid(), signal.SIGUSR2)
+        # Otherwise one rank would leave its loop here and the others wait for it.
+        assert not run.stop_requested
+        log(training, 0, 10)
+        run.flush()
+        assert run.stop_requested
+        run.flush()
+        assert run.stop_requested
+    with begin("within", stop_signals=["SIGUSR2"]) as run, run.training() as training:
+        if RANK == 1:
+            stop_in(run)
+        run.flush()
+        assert not run.stop_requested
+        log(training, 0, 10)
+        run.flush()
+        assert run.stop_requested
 elif HOW.startswith("left:"):
     own = int(HOW.partition(":")[2]) == RANK
     run = begin()
