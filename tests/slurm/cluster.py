@@ -67,7 +67,10 @@ GresTypes=gpu
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 SchedulerType=sched/backfill
+# Heterogeneous jobs are started by the backfill alone.
+SchedulerParameters=bf_interval=2
 ReturnToService=2
+EnforcePartLimits=ALL
 MinJobAge=3600
 # The folder of a job on each of its nodes: made when the job gets the node, wiped when it leaves.
 PrologFlags=Alloc
@@ -76,7 +79,7 @@ TaskProlog={folder}/task_prolog
 Epilog={folder}/epilog
 NodeName=DEFAULT CPUs={cpus} RealMemory=256000 TmpDisk=100000 Gres=gpu:{gpus} State=UNKNOWN
 {nodes}
-PartitionName=short Nodes=ALL Default=YES MaxTime=01:00:00 State=UP OverSubscribe=NO
+PartitionName=short Nodes=ALL Default=YES MaxTime=24:00:00 State=UP OverSubscribe=NO
 """
 _JOB_FOLDER = "{folder}/nodes/$SLURMD_NODENAME/jobs/$SLURM_JOB_ID"
 _PROLOG = """\
@@ -149,7 +152,9 @@ class Cluster:
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the cluster; nothing of a job that it is in itself."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH_", "PMI"))}
-        return kept | {"SLURM_CONF": str(self.configuration)}
+        # Job scripts find the commands of this environment as where it is activated.
+        path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", os.defpath)])
+        return kept | {"SLURM_CONF": str(self.configuration), "PATH": path}
 
     @property
     def is_up(self) -> bool:

@@ -71,6 +71,11 @@ class Job:
         until(lambda: not waits & set(self.states), self.told, limit)
         return self.states
 
+    def running(self) -> None:
+        """Fail where the job is over, so that nobody waits for what it will not do."""
+        over = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"}
+        assert not over & set(self.states), self.told()
+
     def told(self) -> str:
         """Return all that is known of the job, for the message of a failure."""
         said = [f"job {self.id} is {self.states}"]

@@ -10,7 +10,20 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Protocol
 
-from provml_tools.commands import convert, doctor, export, import_, info, load, merge, query, recover, rescue, validate
+from provml_tools.commands import (
+    convert,
+    doctor,
+    export,
+    import_,
+    info,
+    load,
+    merge,
+    query,
+    recover,
+    rescue,
+    slurm_template,
+    validate,
+)
 
 
 class Command(Protocol):
@@ -46,6 +59,7 @@ COMMANDS: dict[str, Command] = {
     "recover": recover,
     "merge": merge,
     "rescue": rescue,
+    "slurm-template": slurm_template,
     "doctor": doctor,
 }
 """Every command by its name, in the order of the help."""
