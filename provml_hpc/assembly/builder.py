@@ -116,12 +116,14 @@ class Builder:
             nodes[cls.name] = Table(cls.name, columns | _columns(vocabulary.fields(cls.name), rows))
         relations: dict[str, Table] = {}
         for relation in vocabulary.RELATIONS:
-            rows = list(self._relations.get(relation.name, {}).values())
+            # What a damaged journal says of somebody whose own records are lost has nobody to stand on.
+            found = self._relations.get(relation.name, {}).values()
+            rows = [row for row in found if row["subject"] in ids and row["object"] in ids]
             if not rows:
                 continue
             for row in rows:
                 row.setdefault("ranks", ranges(row["_ranks"]))
-                if row.get("plan"):
+                if row.get("plan") in ids:
                     row["plan"] = ids[row["plan"]]
                 elif "plan" in row:
                     del row["plan"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from provml_hpc import records
+from provml_hpc.assembly.builder import Builder
 from provml_hpc.records import NO_STEP
 from tests.unit.assembly.builder import EVALUATION, RUN, STEP, TRAINING, FakeFrames
 
@@ -250,3 +251,15 @@ def test_a_run_without_records_has_an_empty_graph() -> None:
     assert frames.view().graph.nodes == {}
     frames.rank(lane=1)
     assert frames.view().graph.nodes == {}
+
+
+def test_a_relation_to_somebody_who_is_lost_is_left_out() -> None:
+    build = Builder()
+    build.node("Persona", "a", 0, label="ada")
+    build.node("Persona", "b", 0, label="bob")
+    build.relate("actedOnBehalfOf", "a", "b", 0)
+    build.relate("actedOnBehalfOf", "a", "lost", 0)
+    build.relate("atLocation", "lost", "a", 0)
+    build.relate("wasAssociatedWith", "a", "b", 0, plan="lost")
+    _, relations, _ = build.tables()
+    assert {name: len(table) for name, table in relations.items()} == {"actedOnBehalfOf": 1, "wasAssociatedWith": 1}
