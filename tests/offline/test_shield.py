@@ -133,6 +133,20 @@ def _until(true: object) -> None:
     raise AssertionError("it did not come about in 30 s")
 
 
+def test_the_limits_grow_with_the_journals_that_a_recovery_reads(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from provml_tools import shield
+
+    hidden, further = tmp_path / ".job.h5.provml", tmp_path / "further"
+    for folder in (hidden, further):
+        folder.mkdir()
+        (folder / "x.journal").write_bytes(os.urandom(1 << 20))
+    options, names = Namespace(file="job.h5", journals=[str(further)]), [str(tmp_path / "job.h5")]
+    assert shield._size_of_journals(options, names) >= 2 << 20
+    assert shield._size_of_journals(Namespace(file="job.h5"), names) == 0
+
+
 def test_the_limits_grow_with_the_file(tmp_path: Path) -> None:
     body = "print(*(getrlimit(one)[0] for one in (RLIMIT_DATA, RLIMIT_CPU)))"
     found = []

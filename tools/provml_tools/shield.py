@@ -16,6 +16,7 @@ import signal
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from itertools import chain
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,7 +87,7 @@ def _in_child(
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if "faulthandler" in sys.modules and not os.environ.get("PROVML_DEBUG"):
             sys.modules["faulthandler"].disable()  # the parent says it in one line
-        _limit(options, sum(map(_size, names)))
+        _limit(options, sum(map(_size, names)) + _size_of_journals(options, names))
         code = work(options)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -133,6 +134,23 @@ def _size(name: str) -> int:
     for path in (name, f"{name}.partial"):
         with contextlib.suppress(OSError, ValueError):
             found += os.stat(path).st_blocks * 512  # noqa: PTH116 - what it has, and not what it claims
+    return found
+
+
+def _size_of_journals(options: Namespace, names: list[str]) -> int:
+    """Return what the journals may have that a recovery reads beside its file."""
+    if not hasattr(options, "journals"):
+        return 0
+    from provml_hpc.journal import node_folders
+    from provml_hpc.storage.place import hidden_of
+
+    # Of which run they are is not known yet, so those of all runs of this user count.
+    mine = [folder.parent.glob(f"{folder.name}*") for folder in node_folders("")]
+    folders = {Path(one) for one in options.journals} | {hidden_of(name) for name in names} | {*chain(*mine)}
+    found = 0
+    for folder in folders:
+        with contextlib.suppress(OSError, ValueError):
+            found += sum(path.lstat().st_blocks * 512 for path in folder.glob("*.journal"))
     return found
 
 

@@ -41,7 +41,7 @@ def change(frame: bytearray, rng: random.Random, *, keep_size: bool = False) -> 
         kind, numbers, texts = _BODY.unpack_from(frame, _HEAD.size)
         kind = rng.randrange(1, 20) if rng.random() < 0.5 else kind
         numbers, texts = (n if rng.random() < 0.6 else rng.choice((0, 1, n + 1, 0xFFFF)) for n in (numbers, texts))
-        _BODY.pack_into(frame, _HEAD.size, kind, numbers, texts)
+        _BODY.pack_into(frame, _HEAD.size, kind, numbers & 0xFFFF, texts & 0xFFFFFFFF)
     else:
         _change_text(frame, rng)
 
