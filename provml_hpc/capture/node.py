@@ -136,7 +136,7 @@ class Node:
         """Have readers tell what is in a file, beside the training."""
         for reader in readers:
             if made.key is None or not made.key.mtime_ns:
-                self._session.drop(self._handle, "not described", made.label)
+                self._session.drop(self._handle, "not described", f"{made.label}: it is no file that is there")
             elif made.handle:
                 job = Job(made.key, reader, self._handle, made.handle, made.label)
                 self._session.digester.want_description(job, at_once=self._own)

@@ -243,9 +243,17 @@ class Session:
             self.write_aside(records.Named(code, job.activity, job.entity, 0, clean_text(name), kind, text))
 
     def _not_described(self, job: Job, reason: str) -> None:
-        """Count a file that no reader could describe: it may be broken, and that is no failure of the run."""
-        log.info("provml: %s is recorded without what is in it: %s", job.label, reason)
-        self.drop(job.activity, "not described", job.label)
+        """Count a file that no reader could describe: it may be broken, and that is no failure of the run.
+
+        So a strict run goes on too; it is in the describer's thread, where nobody would hear an error.
+        """
+        reason = clean_text(reason)[:200]
+        self.drop(job.activity, "not described", f"{job.label}: {reason}")
+        message = f"{job.label} is recorded without what is in it: {reason}"
+        if self.strict:
+            log.warning("provml: %s", message)
+        else:
+            self.trouble(message)
 
     def late(self, activity: object) -> None:
         """Something was logged when the run had ended already."""

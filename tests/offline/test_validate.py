@@ -20,6 +20,7 @@ from provml_hpc.storage.columns import told_columns
 from provml_hpc.storage.tables import COMMIT_ROW, write_file
 from provml_tools.cli import main
 from provml_tools.validate import Report, validate, validate_graph, validate_together
+from provml_tools.validate.content import Content
 from tests.offline.graphs import NOON, OTHER_RUN, GraphMaker, graphs, learning_graph
 
 LEVELS = ("format", "prov")
@@ -298,6 +299,26 @@ def test_a_fault_in_a_file_is_found(name: str, path: Path) -> None:
     with h5py.File(path, "r+") as file:
         spoil(file)
     assert rule in {one.constraint for one in validate(path, LEVELS).findings if one.severity == "violation"}
+
+
+@pytest.mark.parametrize(
+    ("relation", "subject", "target"),
+    [
+        ("hasPart", "EvaluationSpecification", "TrainingExecution"),
+        ("specifiedBy", "ModelEvaluation", "LearningHyperparameter"),
+        ("isPartOf", "TrainingExecution", "Training"),
+        ("actedOnBehalfOf", "Rank", "Persona"),
+    ],
+)
+def test_ends_that_do_not_go_together_are_found(relation: str, subject: str, target: str) -> None:
+    make = GraphMaker()
+    run = make.node("LearningExperimentExecution", make.info.uuid, run=make.info.uuid, start_ns=NOON, end_ns=NOON + 9)
+    ends = [make.node(cls, label=cls) for cls in (subject, target)]
+    make.relate(relation, *ends)
+    (found,) = (one for one in Content(make.graph()).check() if one.constraint in ("domain", "range"))
+    assert found.constraint == "range"
+    assert f"from a {subject}, and to a {target}" in found.message
+    assert run == 0
 
 
 def test_what_a_newer_release_added_is_a_warning(path: Path) -> None:

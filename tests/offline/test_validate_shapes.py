@@ -168,6 +168,14 @@ SPOILED: dict[str, tuple[str, str, str, str]] = {
         "class", "", "?u dcterms:isPartOf ?p",
         "?u a provml:TrainingExecution . ?p a provml:Persona",
     ),
+    "a part of a plan, of what ran": (
+        "class", "", "?u dcterms:isPartOf ?p",
+        "?u a provml:TrainingExecution . ?p a provml:Training",
+    ),
+    "a value of a model's knob by the name of a measure": (
+        "class", "", "?u a provml:ModelHyperparameterValue ; mls:specifiedBy ?p",
+        "?u a provml:ModelEvaluation . ?p a provml:EvaluationMeasure",
+    ),
     "a step of a person": ("class", "", "?p provml:step 1", "?p a provml:Persona"),
 }  # fmt: skip
 

@@ -98,16 +98,35 @@ def test_a_reader_that_fails_costs_its_facts_and_nothing_else(
         training.log(0, loss=1.0)
     assert facts_of(job.file, "a") == {}
     assert facts_of(job.file, "b") == {"reader": "mine:tell", "name": "b.dat"}
-    assert job.dropped() == {"a": 1}
     (dropped,) = job.file.run.details["dropped"]
-    assert dropped["reason"] == "not described"
+    assert (dropped["reason"], dropped["count"]) == ("not described", 1)
+    why = {
+        "slow": "the reader took more than 3 s",
+        "crash": "or died of the file",
+        "spoil": "RuntimeError: spoiled xxx",
+        "huge": "damaged, or too long",
+        "missing": "has no attribute 'missing'",
+    }
+    assert dropped["name"].startswith("a: ")
+    assert why[how] in dropped["name"]
+    assert len(dropped["name"]) <= 203
+
+
+def test_a_file_that_nobody_could_describe_is_warned_of(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("a,b")
+    with capture(tmp_path, warn=True) as job:
+        job.run.use_dataset(tmp_path / "x.csv", label="x", characteristics="auto")
+    (warned,) = job.warned
+    assert "x is recorded without what is in it" in warned
+    assert "name its facts yourself" in warned
 
 
 def test_what_has_no_file_is_counted(tmp_path: Path) -> None:
     with capture(tmp_path) as job:
         job.run.use_dataset(np.arange(3), label="array", characteristics="auto")
         job.run.use_dataset("s3://bucket/x", characteristics="auto")
-    assert job.dropped() == {"array": 1, "s3://bucket/x": 1}
+    why = "it is no file that is there"
+    assert job.dropped() == {f"array: {why}": 1, f"s3://bucket/x: {why}": 1}
 
 
 def test_a_file_that_several_ranks_want_is_described_by_one(tmp_path: Path) -> None:
