@@ -19,6 +19,7 @@ VALUE_TYPES = ("absent", "text", "integer", "real", "boolean", "none", "json", "
 """The types that a field of type ``value`` can have; its table has the text in `name` and the type in `name_type`."""
 
 Column = np.ndarray[Any, np.dtype[Any]] | list[str]
+"""What a table holds for each row. In a large file a column may also be one that stays there, and acts like these."""
 
 
 def column_names(fields: Sequence[vocabulary.Field]) -> Iterator[tuple[str, str]]:
@@ -46,7 +47,7 @@ class Table:
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield each row as a dict of Python values."""
-        lists = {k: c if isinstance(c, list) else c.tolist() for k, c in self.columns.items()}
+        lists = {k: c.tolist() if isinstance(c, np.ndarray) else c for k, c in self.columns.items()}
         for values in zip(*lists.values(), strict=True):
             yield dict(zip(lists, values, strict=True))
 

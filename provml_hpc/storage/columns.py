@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import h5py
@@ -17,6 +18,9 @@ TABLE, SAMPLES, ENCODING_VERSION = "provml-table", "provml-samples", "1.0"
 CHUNK = 65_536
 """Rows of a chunk: half a mebibyte of a float64 column. Tables are written and best read by whole chunks."""
 COMPRESSED: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+STRETCH = 8192
+"""Rows of a stored column that are read together where they lie in no chunks."""
 
 _SMALL = 1024  # Below that many rows a filter costs more room than it saves.
 _FEW, _WASTE = 1 << 18, 8  # Text gets a fixed length up to so many bytes, or to so many times what it has.
@@ -162,6 +166,83 @@ def _check_kind(table: Table, name: str, kind: str) -> None:
     found = "text" if isinstance(column, list) else {"i": "integer", "f": "real", "b": "boolean"}[column.dtype.kind]
     if found != {"type": "text"}.get(kind, kind):
         raise ValueError(f"the column {name} of {table.name} is {found}, not {kind}")
+
+
+class StoredColumn(Sequence[Any]):
+    """A column that stays in its file: a stretch of it, as :func:`read_column` gives it, is read when it is asked for.
+
+    One stretch is kept, so that who goes through the rows in order reads each once; at the end it is forgotten.
+
+    Parameters
+    ----------
+    rows
+        How many there are.
+    read
+        Reads rows `start` to `stop`.
+    stretch
+        How many rows are read together: the rows of a chunk, which cannot be read in pieces.
+    """
+
+    def __init__(self, rows: int, read: Callable[[int, int], Any], stretch: int = STRETCH) -> None:
+        self._rows, self._read, self._stretch = rows, read, stretch
+        self._start = 0
+        self._kept: Any = None
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __getitem__(self, at: Any) -> Any:
+        if not isinstance(at, slice):
+            place = at + self._rows if at < 0 else at
+            if not 0 <= place < self._rows:
+                raise IndexError(at)
+            return self[place : place + 1][0]
+        start, stop, step = at.indices(self._rows)
+        if step != 1 or stop - start > self._stretch:
+            return self._read(min(start, stop), max(start, stop))[::step] if step > 0 else self._read(0, self._rows)[at]
+        if self._kept is None or not self._start <= start <= stop <= self._start + len(self._kept):
+            # From where a chunk begins, if what is asked for does not go beyond it.
+            begin = start - start % self._stretch
+            self._start = begin if stop <= begin + self._stretch else start
+            self._kept = self._read(self._start, min(self._start + self._stretch, self._rows))
+        found = self._kept[start - self._start : stop - self._start]
+        if stop == self._rows:
+            self._kept = None
+        return found
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, self._rows, self._stretch):
+            values = self._read(start, min(start + self._stretch, self._rows))
+            yield from values if isinstance(values, list) else values.tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, np.dtype[Any]]:
+        return np.asarray(self._read(0, self._rows), dtype)
+
+
+def stored_table(group: Any, guard: Callable[[], AbstractContextManager[None]]) -> Table:
+    """Return a table whose columns stay in the file, as :class:`StoredColumn`; `guard` is entered for each reading."""
+    table = read_table(group, 0, 0)
+    rows = row_count(group)
+
+    # Of a column that the file has not, one absent value; of the others nothing.
+    lacking = {name: _absent(kind, 1) for name, kind in _expected(table.name) if not careful.has(group, name)}
+
+    def stored_column(name: str) -> Any:
+        def read(start: int, stop: int) -> Any:
+            with guard():
+                return read_column(careful.member(group, name), start, stop)
+
+        def absent(start: int, stop: int) -> Any:
+            empty = lacking[name]
+            return empty * (stop - start) if isinstance(empty, list) else np.repeat(empty, stop - start)
+
+        if name in lacking:
+            return StoredColumn(rows, absent)
+        chunks = careful.member(group, name).chunks
+        return StoredColumn(rows, read, min(chunks[0], CHUNK) if chunks else STRETCH)
+
+    stored: dict[str, Any] = {name: stored_column(name) for name in table.columns}
+    return Table(table.name, stored)
 
 
 def row_count(group: Any) -> int:

@@ -133,6 +133,11 @@ class Reader:
             self._graph = self._as_counted.on_one_clock()
         return self._graph
 
+    @property
+    def stored_graph(self) -> Graph:
+        """The same for who goes through it once: of a closed file, columns stay there and are read in stretches."""
+        return self.graph if self._log is not None else self._tables.graph(stored=True)
+
     def _assembled(self, log: LogReader) -> Graph:
         try:
             run = run_info(log.meta, self.path)

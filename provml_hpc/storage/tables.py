@@ -19,7 +19,7 @@ from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
 from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StateError, StorageError
 from provml_hpc.storage import careful
 from provml_hpc.storage.abandon import abandon
-from provml_hpc.storage.columns import CHUNK, TABLE, read_table, row_count, write_table
+from provml_hpc.storage.columns import CHUNK, TABLE, read_table, row_count, stored_table, write_table
 from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
 from provml_hpc.storage.place import FORMAT_NAME
@@ -301,14 +301,22 @@ class TablesFile:
             columns = read_table(careful.table(self._file, f"/{CLOCKS}")).columns
             return [Measured(*map(int, row)) for row in zip(*(columns[name] for name in Measured._fields), strict=True)]
 
-    def graph(self) -> Graph:
+    def graph(self, stored: bool = False) -> Graph:
         """Return the run; its tables are read when they are asked for, while the file is open.
 
-        Classes and relations of a newer release, which the vocabulary does not have, are left out.
+        Classes and relations of a newer release, which the vocabulary does not have, are left out. If `stored`, the
+        columns of its tables stay in the file and are read a stretch at a time.
         """
-        nodes = LazyDict(self._known(RECORDS), lambda name: self.table(RECORDS, name))
-        relations = LazyDict(self._known(RELATIONS), lambda name: self.table(RELATIONS, name))
+        read = self._stored_table if stored else self.table
+        nodes = LazyDict(self._known(RECORDS), lambda name: read(RECORDS, name))
+        relations = LazyDict(self._known(RELATIONS), lambda name: read(RELATIONS, name))
         return Graph(self.run, nodes, relations, self.samples(), self.samples(TELEMETRY), self.clocks())
+
+    def _stored_table(self, kind: str, name: str) -> Table:
+        with self.guarded():
+            table = stored_table(self._table(kind, name), self.guarded)
+        # Series lie where their file is now, which is not what its column says: there are few of them.
+        return self.table(kind, name) if {"path", "column", "file"} <= table.columns.keys() else table
 
     def _known(self, kind: str) -> list[str]:
         return [name for name in self.names(kind) if name in _KNOWN[kind]]

@@ -17,7 +17,7 @@ def in_turn(files: Sequence[str], done: Callable[..., object] = lambda: None) ->
     once(files)
     for name in files:
         with reader.open(name) as file:
-            yield file.graph
+            yield file.stored_graph
         done()
 
 

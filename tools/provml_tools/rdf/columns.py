@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from provml_hpc.assembly.graph import ABSENT, Column, Table
+from provml_hpc.assembly.graph import ABSENT, Table
 from provml_hpc.errors import FormatError
 from provml_hpc.vocabulary import Field, expand
 from provml_tools.rdf import terms
@@ -25,7 +25,7 @@ class SortedTable:
 
     def __init__(self, table: Table, *keys: str) -> None:
         self.name = table.name
-        self._columns = table.columns
+        self._columns = {**table.columns}
         missing = [key for key in keys if key not in table.columns]
         if missing:
             raise FormatError(f"The table {table.name} has no column {missing[0]!r}. Try `provml recover` on the file.")
@@ -53,18 +53,27 @@ class SortedTable:
 
     def array(self, name: str, start: int, stop: int) -> Numbers:
         """Return rows `start` to `stop` of a column of numbers."""
-        column = np.asarray(self._columns[name])
-        return column[start:stop] if self._order is None else column[self._order[start:stop]]
+        column = self._columns[name]
+        if self._order is None:
+            return np.asarray(column[start:stop])
+        if not isinstance(column, np.ndarray):
+            # The rows are not read in the order that they have in the file: once as a whole, then.
+            column = self._columns[name] = np.asarray(column)
+        return column[self._order[start:stop]]
 
     def values(self, name: str, start: int, stop: int) -> Sequence[Any]:
         """Return rows `start` to `stop` of a column, as Python values."""
-        column: Column = self._columns[name]
-        if isinstance(column, np.ndarray):
-            found: list[Any] = self.array(name, start, stop).tolist()
-            return found
+        column: Any = self._columns[name]
         if self._order is None:
-            return column[start:stop]
-        return [column[at] for at in self._order[start:stop].tolist()]
+            values = column[start:stop]
+        elif isinstance(column, np.ndarray):
+            values = column[self._order[start:stop]]
+        else:
+            if not isinstance(column, list):
+                known: dict[Any, Any] = {}
+                column = self._columns[name] = [known.setdefault(value, value) for value in column]
+            values = [column[at] for at in self._order[start:stop].tolist()]
+        return values.tolist() if isinstance(values, np.ndarray) else values  # type: ignore[no-any-return]
 
 
 def field_cells(

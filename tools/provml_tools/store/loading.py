@@ -25,7 +25,7 @@ def load_store(path: str, files: Sequence[str]) -> Counter[str]:
 
         def load(name: str, moved: Callable[[int], object]) -> None:
             with reader.open(name) as file:
-                what = store.load(file.graph, file.path, moved)
+                what = store.load(file.stored_graph, file.path, moved)
             counts[what] += 1
             if what == OLDER:
                 note(f"{name} was left out: the store has a later version of its run")
@@ -41,7 +41,7 @@ def load_endpoint(address: str, files: Sequence[str]) -> Counter[str]:
 
     def load(name: str, moved: Callable[[int], object]) -> None:
         with reader.open(name) as file:
-            endpoint.load(file.graph, Path(file.path), moved)
+            endpoint.load(file.stored_graph, Path(file.path), moved)
         counts["loaded"] += 1
 
     _each(files, load)
