@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from provml_tools.validate.arrays import of_instance
 from provml_tools.validate.constraints import CONSTRAINTS
 from provml_tools.validate.findings import VIOLATION, Finding
 from provml_tools.validate.instance import Instance, moment
+from provml_tools.validate.kinds import Kinds
 from provml_tools.validate.ordering import Ordering
 from provml_tools.validate.prov import check
 from provml_tools.validate.unify import Terms
@@ -387,7 +389,9 @@ def test_the_starts_of_an_activity_are_one_event() -> None:
 
 def test_an_event_is_made_once_for_many_statements() -> None:
     instance = _instance([*_E1_E2, ("wasGeneratedBy", None, "e1", "a1"), ("used", None, "a2", "e1")])
-    ordering = Ordering(instance, Terms(), frozenset(), frozenset())
+    said = of_instance(instance, Terms(), {})
+    kinds = Kinds(said)
+    ordering = Ordering(said, kinds.all("activity"), kinds.all("entity"))
     assert ordering.count() == 2 + 2 + 3
 
 

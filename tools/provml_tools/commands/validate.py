@@ -91,7 +91,7 @@ def _together(files: list[str], reports: list[Report], levels: tuple[str, ...], 
         return None
     report = Report("all together", ("prov",))
     with ExitStack() as stack:
-        graphs = [stack.enter_context(reader.open(name)).graph for name in names]
+        graphs = [stack.enter_context(reader.open(name)).stored_graph for name in names]
         validate_together(graphs, report, tolerance)
     known = {(one.constraint, one.record) for other in reports for one in other.findings}
     # What one file shows alone is told of there.

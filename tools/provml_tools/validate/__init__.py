@@ -43,31 +43,34 @@ def validate(path: str | os.PathLike[str], levels: Sequence[str] = LEVELS, toler
 def validate_graph(graph: Graph, report: Report, tolerance: int = SKEW_NS) -> None:
     """Check what a graph says, and add what is found to a report; the layout of a file is not looked at."""
     from provml_tools.validate import content, prov, tables
+    from provml_tools.validate.nodes import Nodes
 
     ahead = len(report.findings)
-    records = content.Content(graph)
+    nodes = Nodes(graph)
+    records = content.Content(graph, nodes)
     report.checked |= {"records": records.records, "statements": records.statements, "samples": records.samples}
     if FORMAT in report.levels:
         report.extend(records.check())
     if PROV in report.levels:
-        instance = tables.instance_of([graph])
-        report.extend(prov.check(instance, tolerance=tolerance))
-        report.extend(tables.rules_of_versions(graph, instance.describe))
+        report.extend(prov.check_runs([nodes], tolerance=tolerance))
+        report.extend(tables.rules_of_versions(nodes))
     unreadable = any(one.constraint in ("identifier", "no-record") for one in report.findings[ahead:])
     if SHAPES in report.levels and not unreadable:
         # A graph whose ids contradict themselves has no RDF; that was told already.
         from provml_tools.validate import shapes
 
-        report.extend(shapes.check([graph]))
+        report.extend(shapes.check(nodes))
 
 
 def validate_together(graphs: Sequence[Graph], report: Report, tolerance: int = SKEW_NS) -> None:
     """Check what several runs say as one: a person in one file and a dataset in another cannot have one uuid."""
-    from provml_tools.validate import prov, tables
+    from provml_tools.validate import prov
+    from provml_tools.validate.nodes import Nodes
 
-    instance = tables.instance_of(graphs)
-    report.checked["statements"] = instance.count()
-    report.extend(prov.check(instance, tolerance=tolerance))
+    runs = [Nodes(graph) for graph in graphs]
+    counts = (nodes.count + sum(map(len, nodes.graph.relations.values())) for nodes in runs)
+    report.checked["statements"] = sum(counts)
+    report.extend(prov.check_runs(runs, tolerance=tolerance))
 
 
 def _check_file(path: str | os.PathLike[str], report: Report, tolerance: int) -> None:
@@ -84,7 +87,7 @@ def _check_file(path: str | os.PathLike[str], report: Report, tolerance: int) ->
                 else:
                     with TablesFile(file.path) as tables:
                         report.extend(layout.check_layout(tables))
-            validate_graph(file.graph, report, tolerance)
+            validate_graph(file.stored_graph, report, tolerance)
     except (FormatError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         if not isinstance(error, FormatError) and not report.violations:
             raise

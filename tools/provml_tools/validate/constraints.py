@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from provml_tools.validate.findings import PROV, VIOLATION, Finding
+from provml_tools.validate.findings import PROV, VIOLATION, Finding, More
 
 
 class Constraint(NamedTuple):
@@ -76,3 +77,9 @@ def finding(number: int, record: str, message: str, others: tuple[str, ...] = ()
     """Return that a constraint is broken."""
     constraint = CONSTRAINTS[number]
     return Finding(PROV, constraint.name, record, message, constraint.remedy, severity, number, others)
+
+
+def more(number: int, count: int, severity: str = VIOLATION) -> Iterator[More]:
+    """Yield that a constraint is broken so many times more, if it is."""
+    if count > 0:
+        yield More(PROV, CONSTRAINTS[number].name, count, severity)

@@ -13,6 +13,9 @@ LEVELS = (FORMAT, PROV, SHAPES)
 
 VIOLATION, WARNING = "violation", "warning"
 
+LIMIT = 100
+"""Of one rule, so many findings are told; the rest is counted."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -37,6 +40,16 @@ class Finding:
         return f"{self.constraint} (constraint {self.number})" if self.number else self.constraint
 
 
+@dataclass(frozen=True)
+class More:
+    """Further findings of a rule that are counted, and not told one by one."""
+
+    level: str
+    constraint: str
+    count: int
+    severity: str = VIOLATION
+
+
 @dataclass
 class Report:
     """What was found in one file or document."""
@@ -46,7 +59,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     counted: Counter[tuple[str, str]] = field(default_factory=Counter)
     """How often each rule of each level was broken, also beyond the `limit` of findings that are kept."""
-    limit: int = 100
+    limit: int = LIMIT
     """Of one rule, so many findings are kept."""
     checked: dict[str, int] = field(default_factory=dict)
     """How much was looked at: records, statements, samples."""
@@ -60,10 +73,14 @@ class Report:
         if self.counted[key] <= self.limit:
             self.findings.append(finding)
 
-    def extend(self, findings: Iterable[Finding]) -> None:
+    def extend(self, findings: Iterable[Finding | More]) -> None:
         """Add each of several findings."""
         for one in findings:
-            self.add(one)
+            if isinstance(one, Finding):
+                self.add(one)
+            else:
+                self.counted[one.level, one.constraint] += one.count
+                self.violations += one.count * (one.severity == VIOLATION)
 
     @property
     def left_out(self) -> dict[str, int]:

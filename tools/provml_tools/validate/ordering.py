@@ -11,174 +11,181 @@ than that of one that precedes it is a finding of the constraint that says so.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any
 
-from provml_tools.validate.constraints import finding
-from provml_tools.validate.findings import VIOLATION, Finding
-from provml_tools.validate.graphs import components, path
-from provml_tools.validate.instance import NOTHING, Instance, Statement, Term, Unknown, moment
-from provml_tools.validate.unify import Terms
+import numpy as np
 
-START, END, GENERATION, INVALIDATION, USAGE = "start", "end", "generation", "invalidation", "usage"
-_WORDS = {
-    START: "the start of",
-    END: "the end of",
-    GENERATION: "the generation of",
-    INVALIDATION: "the invalidation of",
-}
-_SAME_CLOCK = frozenset({30, 33, 34})
+from provml_hpc.assembly.graph import ABSENT
+from provml_tools.validate.arrays import Arrays, Flags
+from provml_tools.validate.constraints import finding, more
+from provml_tools.validate.findings import LIMIT, VIOLATION, Finding, More
+from provml_tools.validate.graphs import Order, path
+from provml_tools.validate.instance import moment
+
+START, END, GENERATION, INVALIDATION, USAGE = range(5)
+_WORDS = ("the start of", "the end of", "the generation of", "the invalidation of")
+_SAME_CLOCK = (30, 33, 34)
 """Constraints between events of one activity, so of clocks that the activity's own start and end take in."""
 
 
-class _Edge(NamedTuple):
-    """One event is not after another, or, if `strict`, before it."""
-
-    after: int
-    constraint: int
-    why: Statement
-    strict: bool
-
-
 class Ordering:
-    """The events of an instance and their order."""
+    """The events of what is said, and their order."""
 
-    def __init__(
-        self,
-        instance: Instance,
-        terms: Terms,
-        activities: frozenset[Term],
-        entities: frozenset[Term],
-        told: Container[frozenset[Statement]] = (),
-    ) -> None:
-        self._instance, self._terms, self._told = instance, terms, told
-        self._activities, self._entities = activities, entities
-        self._events: dict[tuple[str, Term], int] = {}
-        self._keys: list[tuple[str, Term]] = []
-        self._edges: list[list[_Edge]] = []
-        self._times: list[tuple[int, Statement] | None] = []
-        self._other_times: list[Finding] = []
-        self._usages: dict[int, Statement] = {}
-        self._invalidated = bool(instance.of("wasInvalidatedBy"))
+    def __init__(self, said: Arrays, activities: Flags, entities: Flags) -> None:
+        self._said, self._activities, self._entities = said, activities, entities
+        self._invalidated = bool(len(said.of("wasInvalidatedBy")))
+        # Events are numbered by what they are of: the starts first, then the ends and so on.
+        # The two that stand for no name are the last places of the arrays over terms.
+        self._owners = [np.flatnonzero(flags).astype(np.int32) for flags in (activities, entities)]
+        self._places = []
+        for owners in self._owners:
+            places = np.full(said.terms + 2, -1, np.int32)
+            places[owners] = np.arange(len(owners))
+            self._places.append(places)
+        own = [len(owners) for owners in self._owners]
+        self._firsts = np.cumsum([0, own[0], own[0], own[1], own[1] if self._invalidated else 0])
+        usages = said.of("used")
+        count = len(usages) if usages.ids is None else int(max(usages.ids, default=-1)) + 1
+        named = said.of("wasDerivedFrom").arguments.get("usage")
+        if named is not None and len(named):
+            count = max(count, int(named.max()) + 1)
+        self.events = int(self._firsts[USAGE]) + count
+        self._edges: list[tuple[Any, Any, int, Any]] = []
+        self._moments: list[tuple[Any, Any, int, Any]] = []
         self._read()
+        self._before, self._after, self._numbers, self._why = self._joined(self._edges)
+        self._edges.clear()
+        self._set_times()
 
     def count(self) -> int:
         """Return how many pairs of events are ordered."""
-        return sum(map(len, self._edges))
+        return len(self._before)
 
-    def _event(self, kind: str, term: Term) -> int:
-        key = kind, term
-        event = self._events.get(key)
-        if event is None:
-            event = self._events[key] = len(self._keys)
-            self._keys.append(key)
-            self._edges.append([])
-            self._times.append(None)
-        return event
+    def _event(self, kind: int, terms: Any) -> Any:
+        """Return the events of terms; -1 for what is unknown, or nothing."""
+        found = self._places[kind // 2][terms]
+        return np.where(found >= 0, found + self._firsts[kind], -1)
 
-    def _order(self, before: int, after: int, number: int, why: Statement, strict: bool = False) -> None:
-        self._edges[before].append(_Edge(after, number, why, strict))
+    def _usage(self, usages: Any) -> Any:
+        return np.where(usages >= 0, usages + self._firsts[USAGE], -1)
 
-    def _time(self, event: int, term: Term, said: Statement, number: int) -> None:
-        time = self._terms.find(term)
-        if not isinstance(time, int):
-            return
-        known = self._times[event]
-        if known is None:
-            self._times[event] = time, said
-        elif known[0] != time and not self._is_told(known[1], said):
-            what = f"simultaneous events have two times, {moment(known[0])} and {moment(time)}"
-            self._other_times.append(finding(number, self._instance.tell(said), what, (self._instance.tell(known[1]),)))
+    def _order(self, kind: str, before: Any, after: Any, number: int, rows: Any = None) -> None:
+        """One event is not after another, or, where constraint 42 says so, before it."""
+        rows = np.arange(len(before)) if rows is None else rows
+        known = np.flatnonzero((before >= 0) & (after >= 0))
+        self._edges.append((before[known], after[known], number, rows[known] + self._said.firsts[kind]))
 
-    def _is_told(self, one: Statement, other: Statement) -> bool:
-        """Tell whether the uniqueness constraints found these two already, by an identifier or otherwise."""
-        same = one.kind == other.kind and self._terms.find(one.id) == self._terms.find(other.id)
-        return same or frozenset((one, other)) in self._told
+    def _time(self, kind: str, events: Any, times: Any, number: int) -> None:
+        known = np.flatnonzero((events >= 0) & (times != ABSENT))
+        self._moments.append((events[known], times[known], number, known + self._said.firsts[kind]))
 
     def _read(self) -> None:
-        find, of, event, order = self._terms.find, self._instance.of, self._event, self._order
-        for one in of("activity"):
-            activity = find(one.arguments[0])
-            start, end = event(START, activity), event(END, activity)
-            order(start, end, 30, one)
-            self._time(start, one.arguments[1], one, 31)
-            self._time(end, one.arguments[2], one, 32)
-        for one in of("wasGeneratedBy"):
-            entity, activity = find(one.arguments[0]), find(one.arguments[1])
-            made = event(GENERATION, entity)
-            self._time(made, one.arguments[2], one, 39)
-            if not isinstance(activity, Unknown):
-                order(event(START, activity), made, 34, one)
-                order(made, event(END, activity), 34, one)
-        for one in of("used"):
-            activity, entity = find(one.arguments[0]), find(one.arguments[1])
-            use = event(USAGE, find(one.id))
-            self._usages[use] = one
-            self._time(use, one.arguments[2], one, 23)
-            if not isinstance(activity, Unknown):
-                order(event(START, activity), use, 33, one)
-                order(use, event(END, activity), 33, one)
-            if not isinstance(entity, Unknown):
-                order(event(GENERATION, entity), use, 37, one)
+        event, order = self._event, self._order
+        for kind, rows in self._said.kinds.items():
+            if kind == "activity":
+                start, end = (event(what, rows.terms("activity")) for what in (START, END))
+                order(kind, start, end, 30)
+                self._time(kind, start, rows.times("start"), 31)
+                self._time(kind, end, rows.times("end"), 32)
+            elif kind == "wasGeneratedBy":
+                made, activity = event(GENERATION, rows.terms("entity")), rows.terms("activity")
+                self._time(kind, made, rows.times("time"), 39)
+                order(kind, event(START, activity), made, 34)
+                order(kind, made, event(END, activity), 34)
+            elif kind == "used":
+                use = self._usage(np.arange(len(rows)) if rows.ids is None else rows.ids)
+                activity, entity = rows.terms("activity"), rows.terms("entity")
+                self._time(kind, use, rows.times("time"), 23)
+                order(kind, event(START, activity), use, 33)
+                order(kind, use, event(END, activity), 33)
+                order(kind, event(GENERATION, entity), use, 37)
                 if self._invalidated:
-                    order(use, event(INVALIDATION, entity), 38, one)
-        for one in of("wasInvalidatedBy"):
-            entity = find(one.arguments[0])
-            gone = event(INVALIDATION, entity)
-            self._time(gone, one.arguments[2], one, 40)
-            order(event(GENERATION, entity), gone, 36, one)
-        for kind, what, number in (("wasStartedBy", START, 43), ("wasEndedBy", END, 44)):
-            for one in of(kind):
-                activity, trigger = find(one.arguments[0]), find(one.arguments[1])
+                    order(kind, use, event(INVALIDATION, entity), 38)
+            elif kind == "wasInvalidatedBy":
+                made, gone = (event(what, rows.terms("entity")) for what in (GENERATION, INVALIDATION))
+                self._time(kind, gone, rows.times("time"), 40)
+                order(kind, made, gone, 36)
+            elif kind in ("wasStartedBy", "wasEndedBy"):
+                what, number = (START, 43) if kind == "wasStartedBy" else (END, 44)
+                activity, trigger = rows.terms("activity"), rows.terms("trigger")
                 at = event(what, activity)
-                self._time(at, one.arguments[3], one, 31 if what == START else 32)
-                order(event(START, activity), event(END, activity), 30, one)
-                if not isinstance(trigger, Unknown):
-                    order(event(GENERATION, trigger), at, number, one)
-                    if self._invalidated:
-                        order(at, event(INVALIDATION, trigger), number, one)
-        for one in of("wasInformedBy"):
-            informed, informant = map(find, one.arguments)
-            order(event(START, informant), event(END, informed), 35, one)
-        self._read_things()
-
-    def _read_things(self) -> None:
-        find, of, event, order = self._terms.find, self._instance.of, self._event, self._order
-        for one in of("wasDerivedFrom"):
-            new, old, _, _, usage = map(find, one.arguments)
-            order(event(GENERATION, old), event(GENERATION, new), 42, one, strict=True)
-            if usage is not NOTHING and not isinstance(usage, Unknown):
-                order(event(USAGE, usage), event(GENERATION, new), 41, one)
-        for one in (*of("specializationOf"), *of("mentionOf")):
-            specific, general = map(find, one.arguments[:2])
-            order(event(GENERATION, general), event(GENERATION, specific), 45, one)
-            if self._invalidated:
-                order(event(INVALIDATION, specific), event(INVALIDATION, general), 46, one)
-        for one in of("wasAssociatedWith"):
-            activity, agent = map(find, one.arguments[:2])
-            if agent in self._activities:
-                order(event(START, activity), event(END, agent), 47, one)
-                order(event(START, agent), event(END, activity), 47, one)
-            elif agent in self._entities:
-                order(event(GENERATION, agent), event(END, activity), 47, one)
+                self._time(kind, at, rows.times("time"), 31 if what == START else 32)
+                order(kind, event(START, activity), event(END, activity), 30)
+                order(kind, event(GENERATION, trigger), at, number)
                 if self._invalidated:
-                    order(event(START, activity), event(INVALIDATION, agent), 47, one)
-        for one in of("wasAttributedTo"):
-            entity, agent = map(find, one.arguments)
-            if agent in self._activities:
-                order(event(START, agent), event(GENERATION, entity), 48, one)
-            elif agent in self._entities:
-                order(event(GENERATION, agent), event(GENERATION, entity), 48, one)
-        for one in of("actedOnBehalfOf"):
-            delegate, responsible = map(find, one.arguments[:2])
-            if {delegate, responsible} <= self._activities:
-                order(event(START, responsible), event(END, delegate), 49, one)
-            elif self._invalidated and {delegate, responsible} <= self._entities:
-                order(event(GENERATION, responsible), event(INVALIDATION, delegate), 49, one)
+                    order(kind, at, event(INVALIDATION, trigger), number)
+            elif kind == "wasInformedBy":
+                order(kind, event(START, rows.terms("informant")), event(END, rows.terms("informed")), 35)
+            else:
+                self._read_things(kind, rows)
 
-    def check(self, severity: str = VIOLATION, tolerance: int = 0) -> Iterator[Finding]:
+    def _read_things(self, kind: str, rows: Any) -> None:
+        event, order = self._event, self._order
+        if kind == "wasDerivedFrom":
+            old, new = (event(GENERATION, rows.terms(name)) for name in ("used", "generated"))
+            order(kind, old, new, 42)
+            if "usage" in rows.arguments:
+                order(kind, self._usage(rows.terms("usage")), new, 41)
+        elif kind in ("specializationOf", "mentionOf"):
+            specific, general = rows.terms("specific"), rows.terms("general")
+            order(kind, event(GENERATION, general), event(GENERATION, specific), 45)
+            if self._invalidated:
+                order(kind, event(INVALIDATION, specific), event(INVALIDATION, general), 46)
+        elif kind == "wasAssociatedWith":
+            for at, activity, agent in self._as(rows, "agent", "activity"):
+                order(kind, event(START, activity), event(END, agent), 47, at)
+                order(kind, event(START, agent), event(END, activity), 47, at)
+            for at, activity, agent in self._as(rows, "agent", "entity"):
+                order(kind, event(GENERATION, agent), event(END, activity), 47, at)
+                if self._invalidated:
+                    order(kind, event(START, activity), event(INVALIDATION, agent), 47, at)
+        elif kind == "wasAttributedTo":
+            for at, entity, agent in self._as(rows, "agent", "activity"):
+                order(kind, event(START, agent), event(GENERATION, entity), 48, at)
+            for at, entity, agent in self._as(rows, "agent", "entity"):
+                order(kind, event(GENERATION, agent), event(GENERATION, entity), 48, at)
+        elif kind == "actedOnBehalfOf":
+            for at, delegate, responsible in self._as(rows, "responsible", "activity"):
+                order(kind, event(START, responsible), event(END, delegate), 49, at)
+            for at, delegate, responsible in self._as(rows, "responsible", "entity"):
+                if self._invalidated:
+                    order(kind, event(GENERATION, responsible), event(INVALIDATION, delegate), 49, at)
+
+    def _as(self, rows: Any, name: str, type_: str) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield the statements in which an agent is an activity too, or an entity and no activity, if there are any."""
+        terms = rows.terms(name)
+        other = next(iter(rows.arguments.values()))
+        is_activity = self._activities[terms]
+        at = np.flatnonzero(is_activity if type_ == "activity" else self._entities[terms] & ~is_activity)
+        if len(at):
+            yield at, other[at], terms[at]
+
+    def _joined(self, parts: list[tuple[Any, Any, int, Any]]) -> tuple[Any, Any, Any, Any]:
+        if not parts:
+            return tuple(np.zeros(0, np.int32) for _ in range(4))  # type: ignore[return-value]
+        before, after, why = (np.concatenate([part[at] for part in parts]).astype(np.int32) for at in (0, 1, 3))
+        numbers = np.repeat(np.array([part[2] for part in parts], np.uint8), [len(part[0]) for part in parts])
+        return before, after, numbers, why
+
+    def _set_times(self) -> None:
+        self._times = np.full(self.events, ABSENT, np.int64)
+        self._witness = np.full(self.events, -1, np.int32)
+        """Which statement says the time of an event."""
+        self._other_times: list[tuple[int, int, int, int, int]] = []
+        for events, times, number, why in self._moments:
+            # Of several the first counts, as long as they come in the order of the statements.
+            fresh = np.flatnonzero(self._witness[events] < 0)[::-1]
+            self._times[events[fresh]], self._witness[events[fresh]] = times[fresh], why[fresh]
+            for at in np.flatnonzero(self._times[events] != times).tolist():
+                event = int(events[at])
+                self._other_times.append(
+                    (number, int(why[at]), int(self._witness[event]), int(self._times[event]), int(times[at]))
+                )
+        self._moments.clear()
+
+    def check(self, severity: str = VIOLATION, tolerance: int = 0) -> Iterator[Finding | More]:
         """Yield what contradicts itself.
 
         Parameters
@@ -188,96 +195,100 @@ class Ordering:
         tolerance
             By how many nanoseconds clocks may be apart, where two activities are concerned.
         """
-        component, count = components([[edge.after for edge in edges] for edges in self._edges])
-        members: list[list[int]] = [[] for _ in range(count)]
-        for event, number in enumerate(component):
-            members[number].append(event)
-        yield from self._cycles(component, members)
-        for one in self._other_times:
-            yield one if severity == VIOLATION else _milder(one, severity)
-        yield from self._compare_times(component, members, severity, tolerance)
+        order = Order(self.events, self._before, self._after)
+        yield from self._cycles(order)
+        yield from self._told_twice(severity)
+        yield from self._compare_times(order, severity, tolerance)
 
-    def _cycles(self, component: list[int], members: list[list[int]]) -> Iterator[Finding]:
-        told: set[int] = set()
-        successors: list[list[int]] = []
-        for before, edges in enumerate(self._edges):
-            for edge in edges:
-                number = component[before]
-                if edge.strict and number == component[edge.after] and number not in told:
-                    told.add(number)
-                    successors = successors or [[one.after for one in after] for after in self._edges]
-                    steps = path(successors, edge.after, before, set(members[number]))
-                    others = [edge, *(self._step(one, other) for one, other in pairwise(steps))]
-                    first, *rest = dict.fromkeys(self._instance.tell(one.why) for one in others)
-                    what = f"{self._say(edge.after)} would be before itself"
-                    yield finding(edge.constraint, first, what, tuple(rest))
+    def _cycles(self, order: Order) -> Iterator[Finding | More]:
+        edges = order.inside()
+        strict = edges[self._numbers[edges] == 42]
+        groups, firsts = np.unique(order.group[self._before[strict]], return_index=True)
+        for at in np.sort(firsts)[:LIMIT].tolist():
+            edge = int(strict[at])
+            inside = edges[order.group[self._before[edges]] == order.group[self._before[edge]]]
+            leads: dict[int, list[int]] = {}
+            why: dict[tuple[int, int], int] = {}
+            columns = (self._before[inside].tolist(), self._after[inside].tolist(), self._why[inside].tolist())
+            for before, after, number in zip(*columns, strict=True):
+                leads.setdefault(before, []).append(after)
+                why.setdefault((before, after), number)
+            before, after = int(self._before[edge]), int(self._after[edge])
+            steps = path(leads, after, before)
+            numbers = [int(self._why[edge]), *(why[pair] for pair in pairwise(steps))]
+            first, *rest = dict.fromkeys(map(self._said.tell_number, numbers))
+            yield finding(42, first, f"{self._say(after)} would be before itself", tuple(rest))
+        yield from more(42, len(groups) - LIMIT)
 
-    def _step(self, before: int, after: int) -> _Edge:
-        return next(edge for edge in self._edges[before] if edge.after == after)
-
-    def _compare_times(
-        self, component: list[int], members: list[list[int]], severity: str, tolerance: int
-    ) -> Iterator[Finding]:
-        """Carry the latest time known along the order, and compare it with the time of each event."""
-        order = _topological(self._edges, component, members)
-        latest: list[tuple[int, int] | None] = [None] * len(self._keys)
-        """For each event the latest time of those before it, and which event has it."""
-        for before in order:
-            own, carried = self._times[before], latest[before]
-            if own is not None:
-                # Once told, a contradiction is not told again of all that comes after.
-                carried = own[0], before
-            if carried is None:
+    def _told_twice(self, severity: str) -> Iterator[Finding | More]:
+        said = self._said
+        counted: dict[int, int] = {}
+        for number, one, other, first, second in self._other_times:
+            if said.is_told(*said.statement(one), *said.statement(other)):
                 continue
-            for edge in self._edges[before]:
-                if component[before] == component[edge.after]:
-                    continue
-                after = self._times[edge.after]
-                allowed = 0 if edge.constraint in _SAME_CLOCK and carried[1] == before else tolerance
-                if after is not None and carried[0] > after[0] + allowed:
-                    yield self._late(edge, carried, after, severity)
-                known = latest[edge.after]
-                if known is None or known[0] < carried[0]:
-                    latest[edge.after] = carried
+            counted[number] = counted.get(number, 0) + 1
+            if counted[number] <= LIMIT:
+                what = f"simultaneous events have two times, {moment(first)} and {moment(second)}"
+                yield finding(number, said.tell_number(one), what, (said.tell_number(other),), severity)
+        for number, count in counted.items():
+            yield from more(number, count - LIMIT, severity)
 
-    def _late(self, edge: _Edge, earlier: tuple[int, int], later: tuple[int, Statement], severity: str) -> Finding:
+    def _compare_times(self, order: Order, severity: str, tolerance: int) -> Iterator[Finding | More]:
+        """Carry the latest time known along the order, and compare it with the time of each event."""
+        latest, origin = np.full(self.events, ABSENT, np.int64), np.full(self.events, -1, np.int32)
+        """For each event the latest time of those before it, and which event has it."""
+        arrays: list[Any] = [
+            latest,
+            origin,
+            self._times,
+            order.starts,
+            order.edges,
+            order.group,
+            self._after,
+            self._numbers,
+        ]
+        views: list[Any] = [memoryview(one) for one in arrays]
+        late, origins, times, starts, edges, group, after, numbers = views
+        counted: dict[int, int] = {}
+        for event in memoryview(order.sequence):
+            # Once told, a contradiction is not told again of all that comes after: an event's own time counts.
+            carried, carrier = times[event], event
+            if carried == ABSENT:
+                carried, carrier = late[event], origins[event]
+                if carried == ABSENT:
+                    continue
+            for edge in edges[starts[event] : starts[event + 1]]:
+                other = after[edge]
+                if group[other] == group[event]:
+                    continue
+                time = times[other]
+                if time == ABSENT:
+                    if carried > late[other]:
+                        late[other], origins[other] = carried, carrier
+                elif carried > time:
+                    number = numbers[edge]
+                    if carried > time + (0 if number in _SAME_CLOCK and carrier == event else tolerance):
+                        counted[number] = counted.get(number, 0) + 1
+                        if counted[number] <= LIMIT:
+                            yield self._late(edge, carrier, severity)
+        for number, count in counted.items():
+            yield from more(number, count - LIMIT, severity)
+
+    def _late(self, edge: int, earlier: int, severity: str) -> Finding:
+        later = int(self._after[edge])
         what = (
-            f"{self._say(edge.after)} is at {moment(later[0])}, "
-            f"before {self._say(earlier[1])} at {moment(earlier[0])}, which precedes it"
+            f"{self._say(later)} is at {moment(int(self._times[later]))}, "
+            f"before {self._say(earlier)} at {moment(int(self._times[earlier]))}, which precedes it"
         )
-        witness = self._times[earlier[1]]
-        records = dict.fromkeys([edge.why, later[1], *([witness[1]] if witness else [])])
-        first, *rest = dict.fromkeys(self._instance.tell(one) for one in records)
-        return finding(edge.constraint, first, what, tuple(rest), severity)
+        numbers = [int(self._why[edge]), int(self._witness[later]), int(self._witness[earlier])]
+        first, *rest = dict.fromkeys(map(self._said.tell_number, dict.fromkeys(numbers)))
+        return finding(int(self._numbers[edge]), first, what, tuple(rest), severity)
 
     def _say(self, event: int) -> str:
-        kind, term = self._keys[event]
-        if kind == USAGE:
-            usage = self._usages.get(event)
-            return f"the usage {self._instance.tell(usage)}" if usage else f"the usage {self._instance.name(term)}"
-        return f"{_WORDS[kind]} {self._instance.name(term)}"
-
-
-def _milder(one: Finding, severity: str) -> Finding:
-    return Finding(one.level, one.constraint, one.record, one.message, one.remedy, severity, one.number, one.others)
-
-
-def _topological(edges: list[list[_Edge]], component: list[int], members: list[list[int]]) -> Iterator[int]:
-    """Yield events so that one comes after all that precede it; those of one component come together."""
-    count = len(members)
-    waiting = [0] * count
-    for before, after_it in enumerate(edges):
-        for edge in after_it:
-            if component[edge.after] != component[before]:
-                waiting[component[edge.after]] += 1
-    ready = deque(number for number in range(count) if not waiting[number])
-    while ready:
-        number = ready.popleft()
-        for event in members[number]:
-            yield event
-            for edge in edges[event]:
-                other = component[edge.after]
-                if other != number:
-                    waiting[other] -= 1
-                    if not waiting[other]:
-                        ready.append(other)
+        kind = int(np.searchsorted(self._firsts, event, "right")) - 1
+        place = event - int(self._firsts[kind])
+        if kind < USAGE:
+            return f"{_WORDS[kind]} {self._said.name(int(self._owners[kind // 2][place]))}"
+        usages = self._said.of("used")
+        rows = [place] if usages.ids is None else np.flatnonzero(usages.ids == place).tolist()
+        return f"the usage {self._said.tell('used', rows[-1])}" if rows else "a usage that nobody tells of"

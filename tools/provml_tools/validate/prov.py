@@ -1,12 +1,14 @@
-"""W3C PROV-CONSTRAINTS, all of it: uniqueness, event ordering, typing and impossibility, on an instance."""
+"""W3C PROV-CONSTRAINTS, all of it: uniqueness, event ordering, typing and impossibility, on a document or on runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from provml_tools.validate.findings import PROV, VIOLATION, Finding
+from provml_tools.validate.arrays import of_instance
+from provml_tools.validate.findings import PROV, VIOLATION, Finding, More
 from provml_tools.validate.instance import Instance
-from provml_tools.validate.kinds import Kinds
+from provml_tools.validate.kinds import Kinds, impossible
+from provml_tools.validate.nodes import Nodes
 from provml_tools.validate.ordering import Ordering
 from provml_tools.validate.unify import infer, unify
 
@@ -14,7 +16,7 @@ SKEW_NS = 1_000_000_000
 """By how much the clocks of two nodes may be apart before a use before a generation is a finding: a second."""
 
 
-def check(instance: Instance, *, times: str = VIOLATION, tolerance: int = SKEW_NS) -> Iterator[Finding]:
+def check(instance: Instance, *, times: str = VIOLATION, tolerance: int = SKEW_NS) -> Iterator[Finding | More]:
     """Yield every constraint that an instance breaks.
 
     Parameters
@@ -33,7 +35,27 @@ def check(instance: Instance, *, times: str = VIOLATION, tolerance: int = SKEW_N
     infer(instance)
     terms, conflicts = unify(instance)
     yield from conflicts.values()
-    kinds = Kinds(instance, terms)
+    yield from impossible(instance, terms)
+    said = of_instance(instance, terms, conflicts)
+    kinds = Kinds(said)
     yield from kinds.check()
-    ordering = Ordering(instance, terms, kinds.all("activity"), kinds.all("entity"), conflicts)
-    yield from ordering.check(times, tolerance)
+    yield from Ordering(said, kinds.all("activity"), kinds.all("entity")).check(times, tolerance)
+
+
+def check_runs(runs: Sequence[Nodes], *, tolerance: int = SKEW_NS) -> Iterator[Finding | More]:
+    """Yield every constraint that runs break together, nodes of the same uuid being one: the same, from tables.
+
+    Parameters
+    ----------
+    runs
+        The records of each; their relations are read.
+    tolerance
+        By how many nanoseconds the clocks of two activities may be apart.
+    """
+    from provml_tools.validate import tables
+
+    said = tables.arrays_of(runs)
+    yield from tables.unique(said)
+    kinds = Kinds(said)
+    yield from kinds.check()
+    yield from Ordering(said, kinds.all("activity"), kinds.all("entity")).check(VIOLATION, tolerance)

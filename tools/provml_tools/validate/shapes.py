@@ -7,11 +7,10 @@ for by itself, so that a file without faults costs few queries.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
-from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import UsageError
 from provml_hpc.vocabulary import NAMESPACES
 from provml_tools.ontology.rules import CLASS, On, Shape, shapes
@@ -19,7 +18,7 @@ from provml_tools.ontology.shacl import message
 from provml_tools.rdf import nquads
 from provml_tools.rdf.terms import DEFAULT_BASE, literal
 from provml_tools.validate.findings import SHAPES, Finding
-from provml_tools.validate.tables import Names
+from provml_tools.validate.nodes import Names, Nodes
 
 IN_MEMORY = 500_000
 """Above so many records and relations, the RDF is kept on disk while it is asked."""
@@ -47,15 +46,11 @@ class Broken(NamedTuple):
     value: str
 
 
-def check(graphs: Sequence[Graph]) -> Iterator[Finding]:
+def check(nodes: Nodes) -> Iterator[Finding]:
     """Yield what the RDF of graphs breaks."""
-    names = Names()
-    rows = 0
-    for graph in graphs:
-        for cls, table in graph.nodes.items():
-            names.add(cls, table)
-            rows += len(table)
-        rows += sum(len(table) for table in graph.relations.values())
+    names = Names([nodes])
+    graphs = [nodes.graph]
+    rows = nodes.count + sum(map(len, nodes.graph.relations.values()))
     with tempfile.TemporaryDirectory(prefix="provml-") as folder:
         store = _store(folder if rows > IN_MEMORY else None)
         store.bulk_load(nquads(graphs), _format())
