@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from provml_hpc import identity
-from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table, column_names
+from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, Table, column_names
 from provml_hpc.storage.tables import COMMIT_ROW, write_file
 from provml_hpc.vocabulary import CLASSES, RELATION, RELATIONS, fields
 
@@ -172,26 +172,6 @@ def preparation(steps: int, seed: int = 1) -> Graph:
     make.relate("hasQuality", np.repeat(made, 2), said)
     make.relate("valueOf", values, np.tile(kinds, steps))
     return make.graph()
-
-
-def with_samples(graph: Graph, samples: int) -> Graph:
-    """Give the run a table of samples of three measures, made as they are read."""
-
-    def read(start: int, stop: int) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-        step = np.arange(start, min(stop, samples), dtype=np.int64)
-        noise = np.random.default_rng(start)
-        columns: dict[str, np.ndarray[Any, np.dtype[Any]]] = {
-            "rank": np.zeros(len(step), np.int64),
-            "attempt": np.ones(len(step), np.int64),
-            "section": np.full(len(step), ABSENT),
-            "step": step,
-            "time_ns": NOON + 2_000_000 + step * 10,
-        }
-        return columns | {name: noise.random(len(step)) for name in ("loss", "gradient", "rate")}
-
-    activity = int(np.asarray(graph.nodes["DataTransformationExecution"].columns["id"])[0])
-    graph.samples.append(SampleTable("clean", activity, ("gradient", "loss", "rate"), samples, read))
-    return graph
 
 
 def written(path: Path, graph: Graph) -> Path:

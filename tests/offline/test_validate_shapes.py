@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -11,18 +12,23 @@ from typing import Any
 import pyoxigraph as ox
 import pytest
 import rdflib
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.vocabulary import NAMESPACES, RELATIONS, expand
 from provml_tools.cli import main
 from provml_tools.ontology.rules import shapes
 from provml_tools.ontology.shacl import SPACE
-from provml_tools.rdf import convert, nquads
+from provml_tools.rdf import convert, mapping, nquads
 from provml_tools.validate import Report, validate_graph
+from provml_tools.validate import shapes as shapes_level
+from provml_tools.validate.nodes import Names, Nodes
 from provml_tools.validate.shapes import broken
 from tests.offline import reasoner
 from tests.offline.graphs import GraphMaker, learning_graph
 from tests.offline.test_ontology import everything
+from tests.offline.test_validate_tables import crooked
 
 PUBLISHED = reasoner.ROOT / "docs" / "ontology" / "shapes.ttl"
 _SH = "http://www.w3.org/ns/shacl#"
@@ -220,11 +226,65 @@ def test_a_finding_of_a_file_names_the_record_and_the_rule() -> None:
     assert one.level == "shapes"
 
 
-def test_a_large_file_is_checked_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("provml_tools.validate.shapes.IN_MEMORY", 1)
-    report = Report("test", ("shapes",))
-    validate_graph(small(), report)
-    assert report.findings == []
+def _whole(graph: Graph) -> Counter[tuple[str, str, str]]:
+    """Return what a graph breaks when all of it is asked at once, as findings tell it."""
+    store = ox.Store()
+    store.bulk_load(nquads([graph]), ox.RdfFormat.N_QUADS)
+    names = Names([Nodes(graph)])
+    uuid = "urn:uuid:"
+    return Counter(
+        (
+            f"{one.query.component} {one.query.path}",
+            names(one.focus.removeprefix(uuid)),
+            names(one.value.removeprefix(uuid)) if one.value.startswith(uuid) else one.value,
+        )
+        for one in broken(store)
+    )
+
+
+def _in_parts(graph: Graph) -> Counter[tuple[str, str, str]]:
+    return Counter(
+        (one.constraint, one.record, one.message.partition("; it is ")[2]) for one in shapes_level.check(Nodes(graph))
+    )
+
+
+# A rule of at most one needs two rows together, so one row is no piece.
+@pytest.mark.parametrize(("graph", "rows"), [(learning_graph, 2), (learning_graph, 1024), (everything, 3)])
+def test_parts_find_what_the_whole_finds(graph: Any, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes_level, "PART", 20_000)
+    monkeypatch.setattr(mapping, "PIECE", rows)
+    found = _in_parts(graph())
+    assert found
+    assert found == _whole(graph())
+
+
+@settings(max_examples=25)
+@given(crooked(), st.sampled_from([2, 3]))
+def test_parts_of_any_graph_find_what_the_whole_finds(graph: Graph, rows: int) -> None:
+    before = shapes_level.PART, mapping.PIECE
+    shapes_level.PART, mapping.PIECE = 1, rows
+    try:
+        found = _in_parts(graph)
+    finally:
+        shapes_level.PART, mapping.PIECE = before
+    assert found == _whole(graph)
+
+
+def test_what_is_wrong_with_a_node_of_many_relations_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes_level, "PART", 1)
+    monkeypatch.setattr(mapping, "PIECE", 2)
+    make = GraphMaker()
+    person = make.node("Persona", label="Ada", identifier="ada")
+    for number in range(9):
+        make.relate("used", person, make.node("Dataset", label=f"d{number}"), time_ns=5)
+    graph = make.graph()
+    found = _in_parts(graph)
+    assert found == _whole(graph)
+    assert [record for rule, record, _ in found if rule == "class prov:used"] == [f"Persona 'Ada' <{_uuid(graph)}>"]
+
+
+def _uuid(graph: Graph) -> str:
+    return str(graph.nodes["Persona"].columns["uuid"][0])
 
 
 def test_the_command_runs_all_three_levels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

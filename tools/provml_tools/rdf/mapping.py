@@ -7,10 +7,10 @@ numbers for each row of the relations.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from provml_hpc.assembly.graph import ABSENT, Graph
 from provml_hpc.errors import FormatError
 from provml_hpc.vocabulary import Field, Relation, expand
 from provml_tools.rdf import terms, uuids
-from provml_tools.rdf.columns import SortedTable, field_cells
+from provml_tools.rdf.columns import Numbers, SortedTable, field_cells
 from provml_tools.rdf.samples import sample_statements
 from provml_tools.rdf.uuids import Uuids
 
@@ -56,14 +56,25 @@ def statements(graph: Graph, base: str | None = None, samples: bool = False, nam
     FormatError
         The tables contradict themselves, or come from a newer release.
     """
-    return _Mapping(graph, terms.check_base(base), named).statements(samples)
+    return Mapping(graph, base, named).statements(samples)
 
 
-class _Mapping:
-    """One conversion of one graph."""
+class Piece(NamedTuple):
+    """Some of the text: whole lines."""
 
-    def __init__(self, graph: Graph, base: str, named: bool) -> None:
+    text: str
+    mentioned: list[Numbers]
+    """The ids of the records that are pointed at."""
+    more: bool
+    """Whether it says further relations of a node, whatever else is said of which stands in pieces before."""
+
+
+class Mapping:
+    """One conversion of one graph: :func:`statements` tells what it takes and raises."""
+
+    def __init__(self, graph: Graph, base: str | None = None, named: bool = True) -> None:
         self._graph = graph
+        base = terms.check_base(base)
         self._base = base
         self._bundle = f"<{base}{identity.graph(graph.run.uuid)}>"
         self._end = f" {self._bundle} .\n" if named else " .\n"
@@ -75,14 +86,14 @@ class _Mapping:
                     raise FormatError(f"The class {name!r} is not known to this release. Use a newer one.")
                 self._nodes.append((vocabulary.CLASS[name], SortedTable(table, "id")))
         self._nodes.sort(key=lambda pair: pair[0].code)
-        self._uuids = self._collect_uuids()
+        self.uuids = self._collect_uuids()
         self._links: list[_Links] = []
         for name, table in graph.relations.items():
             if len(table):
                 if name not in vocabulary.RELATION:
                     raise FormatError(f"The relation {name!r} is not known to this release. Use a newer one.")
                 self._links.append(
-                    _Links(vocabulary.RELATION[name], SortedTable(table, "subject", "object"), len(self._uuids))
+                    _Links(vocabulary.RELATION[name], SortedTable(table, "subject", "object"), len(self.uuids))
                 )
         self._links.sort(key=lambda links: links.relation.code)
 
@@ -99,21 +110,27 @@ class _Mapping:
         found.seal()
         return found
 
-    def statements(self, samples: bool) -> Iterator[str]:
-        yield self._describe_bundle()
+    def pieces(self) -> Iterator[Piece]:
+        """Yield what is said of the run's records, with the ids of the records that it points at."""
         types = {cls.name: [self._type_tail(name) for name in terms.class_types(cls.name)] for cls, _ in self._nodes}
         for start, stop in self._blocks():
             yield from self._block(start, stop, types)
+
+    def statements(self, samples: bool = False) -> Iterator[str]:
+        """Yield all text."""
+        yield self.describe_bundle()
+        for piece in self.pieces():
+            yield piece.text
         if samples:
-            yield from sample_statements(self._graph, self._uuids, self._base, self._end)
-        yield self._describe_roles()
+            yield from sample_statements(self._graph, self.uuids, self._base, self._end)
+        yield self.describe_roles()
 
     def _type_tail(self, name: str) -> str:
         return f" {terms.TYPE} <{expand(name)}>{self._end}"
 
     def _blocks(self) -> Iterator[tuple[int, int]]:
         """Yield ranges of ids with about PIECE rows each; an id with more rows than that stands alone."""
-        weights = np.ones(len(self._uuids), np.int64)
+        weights = np.ones(len(self.uuids), np.int64)
         for links in self._links:
             weights += np.bincount(links.subjects, minlength=len(weights))
         reached = np.cumsum(weights)
@@ -124,8 +141,8 @@ class _Mapping:
             yield start, stop
             start = stop
 
-    def _block(self, start: int, stop: int, types: dict[str, list[str]]) -> Iterator[str]:
-        subjects = [f"<{self._base}{uuid}>" for uuid in self._uuids[start:stop]]
+    def _block(self, start: int, stop: int, types: dict[str, list[str]]) -> Iterator[Piece]:
+        subjects = [f"<{self._base}{uuid}>" for uuid in self.uuids[start:stop]]
         block = _Block(subjects)
         for cls, table in self._nodes:
             first, last = np.searchsorted(table.keys[0], (start, stop)).tolist()
@@ -140,19 +157,25 @@ class _Mapping:
                 if cells is not None:
                     columns.append(cells)
             block.put(places, map("".join, zip(*columns, strict=True)), tails)
+        rest = []
         for links in self._links:
             first, last = np.searchsorted(links.subjects, (start, stop)).tolist()
-            for piece in range(first, last, PIECE):
-                self._relate(links, piece, min(piece + PIECE, last), start, block)
-                if last - first > PIECE:
-                    # A node with very many relations: hand on what there is, so that memory does not grow with them.
-                    yield block.take()
+            self._relate(links, first, min(first + PIECE, last), start, block)
+            rest += [(links, at, min(at + PIECE, last)) for at in range(first + PIECE, last, PIECE)]
         yield block.take()
+        for links, first, last in rest:
+            # A node with very many relations: hand on what there is, so that memory does not grow with them.
+            block.mentioned.append(np.array([start]))
+            self._relate(links, first, last, start, block)
+            yield block.take(more=True)
 
     def _relate(self, links: _Links, first: int, last: int, start: int, block: _Block) -> None:
         """Say rows `first` to `last` of a relation: directly, and with their fields on a node of its own."""
+        if first == last:
+            return
+        block.mentioned.append(links.objects[first:last])
         places = (links.subjects[first:last] - start).tolist()
-        targets = self._uuids.of(links.objects[first:last])
+        targets = self.uuids.of(links.objects[first:last])
         before = f" <{expand(links.relation.iri)}> <{self._base}"
         end = ">" + self._end
         about, subjects = block.about, block.subjects
@@ -182,7 +205,7 @@ class _Mapping:
         said = np.zeros(rows, bool)
         for field in relation.fields:
             if field.iri == _HAD_ROLE or field.type == "reference":
-                uuids_of = self._point(links.table, field, first, last)
+                uuids_of = self._point(links.table, field, first, last, block)
                 known.append(uuids_of)
                 pointing.append((f" <{expand(field.iri)}> <{self._base}", uuids_of))
                 said |= np.fromiter(map(bool, uuids_of), bool, rows)
@@ -233,12 +256,12 @@ class _Mapping:
                 names.append("")
                 continue
             if subject != last_subject:
-                last_subject, seed = subject, uuids.seed(self._uuids[subject])
+                last_subject, seed = subject, uuids.seed(self.uuids[subject])
             nth = count[key] = count.get(key, 0) + 1
             names.append(uuids.below(seed, uuids.place(links.relation.name, target, *key, nth)))
         return names
 
-    def _point(self, table: SortedTable, field: Field, first: int, last: int) -> list[str]:
+    def _point(self, table: SortedTable, field: Field, first: int, last: int, block: _Block) -> list[str]:
         """Return the uuids of what rows of a relation point at beside their object: a role, or another record."""
         if not table.has(field.name):
             # An older file: the uuid is what it would be if the column were there and empty.
@@ -250,18 +273,34 @@ class _Mapping:
             ]
         column = table.array(field.name, first, last)
         there = column != ABSENT
-        if ((column[there] < 0) | (column[there] >= len(self._uuids))).any():
+        if ((column[there] < 0) | (column[there] >= len(self.uuids))).any():
             raise FormatError(f"{table.name}.{field.name} points at no record. Try `provml recover` on the file.")
-        found = self._uuids.of(np.where(there, column, 0))
+        block.mentioned.append(column[there])
+        found = self.uuids.of(np.where(there, column, 0))
         for row in np.flatnonzero(~there).tolist():
             found[row] = ""
         return found
+
+    def types_of(self, ids: Numbers, name: str, among: Container[str]) -> str:
+        """Return as lines which types records have, by a property of one's own, of those `among` some."""
+        lines = []
+        for cls, table in self._nodes:
+            keys = table.keys[0]
+            own = ids[(ids >= keys[0]) & (ids <= keys[-1])]
+            own = own[keys[np.searchsorted(keys, own)] == own]
+            kinds = [f" <{name}> <{expand(one)}>{self._end}" for one in terms.class_types(cls.name) if one in among]
+            subjects = [f"<{self._base}{uuid}>" for uuid in self.uuids.of(own)] if kinds else []
+            lines += [subject + subject.join(kinds) for subject in subjects]
+        role = f" <{name}> <{expand('prov:Role')}>{self._end}"
+        lines += [f"<{self._base}{uuid}>{role}" for uuid in self._roles.values()]
+        return "".join(lines)
 
     def _role(self, name: str) -> str:
         found = self._roles[name] = identity.named(self._graph.run.authority, "Role", name)
         return found
 
-    def _describe_roles(self) -> str:
+    def describe_roles(self) -> str:
+        """Return what is said of the roles that were met so far."""
         parts = []
         for name, uuid in sorted(self._roles.items()):
             subject = f"<{self._base}{uuid}>"
@@ -269,7 +308,7 @@ class _Mapping:
             parts.append(f"{subject}{self._type_tail('prov:Role')}{subject}{label}")
         return "".join(parts)
 
-    def _describe_bundle(self) -> str:
+    def describe_bundle(self) -> str:
         """Describe the named graph, in the default graph: which run, file and commit it is of, and what made it RDF."""
         run = self._graph.run
         by = f"<{self._base}{identity.named('provml-hpc', 'SoftwareAgent', 'provml convert', __version__)}>"
@@ -320,6 +359,7 @@ class _Block:
         """The lines of each node."""
         self.beside: list[str] = []
         """The lines of nodes that only RDF has."""
+        self.mentioned: list[Numbers] = []
         self._types: dict[str, set[int]] = {}
 
     def put(self, places: list[int], texts: Iterable[str], types: Sequence[str]) -> None:
@@ -336,11 +376,11 @@ class _Block:
             known.add(place)
             self.about[place] += self.subjects[place] + tail
 
-    def take(self) -> str:
+    def take(self, more: bool = False) -> Piece:
         """Return all lines, and forget them."""
-        text = "".join(self.about) + "".join(self.beside)
-        self.about, self.beside = [""] * len(self.subjects), []
-        return text
+        text, mentioned = "".join(self.about) + "".join(self.beside), self.mentioned
+        self.about, self.beside, self.mentioned = [""] * len(self.subjects), [], []
+        return Piece(text, mentioned, more)
 
 
 class _Links:

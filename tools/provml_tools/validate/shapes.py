@@ -6,22 +6,26 @@ for by itself, so that a file without faults costs few queries.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from provml_hpc.errors import UsageError
 from provml_hpc.vocabulary import NAMESPACES
 from provml_tools.ontology.rules import CLASS, On, Shape, shapes
 from provml_tools.ontology.shacl import message
-from provml_tools.rdf import nquads
+from provml_tools.rdf.mapping import Mapping
 from provml_tools.rdf.terms import DEFAULT_BASE, literal
 from provml_tools.validate.findings import SHAPES, Finding
-from provml_tools.validate.nodes import Names, Nodes
+from provml_tools.validate.nodes import Names, Nodes, Numbers
 
-IN_MEMORY = 500_000
-"""Above so many records and relations, the RDF is kept on disk while it is asked."""
+PART = 8 << 20
+"""Bytes of text that are looked at together: some 60,000 statements."""
+
+KNOWN = "urn:provml:known-type"
+"""Says beside a part of the text which types a node has whose own statements are in another part."""
 
 _PREFIXES = "".join(f"PREFIX {prefix}: <{iri}>\n" for prefix, iri in NAMESPACES.items())
 _REMEDY = "Report it to whoever wrote the program that made the file; `provml convert` shows the statements."
@@ -47,54 +51,90 @@ class Broken(NamedTuple):
 
 
 def check(nodes: Nodes) -> Iterator[Finding]:
-    """Yield what the RDF of graphs breaks."""
+    """Yield what the RDF of a run breaks, a part of its text after the other.
+
+    A rule is about a node, what it says, and which types the nodes have that it points at. So a part has all that is
+    said of some nodes, and beside it the types of those that they point at: memory does not grow with the run.
+    """
     names = Names([nodes])
-    graphs = [nodes.graph]
-    rows = nodes.count + sum(map(len, nodes.graph.relations.values()))
-    with tempfile.TemporaryDirectory(prefix="provml-") as folder:
-        store = _store(folder if rows > IN_MEMORY else None)
-        store.bulk_load(nquads(graphs), _format())
-        for one in broken(store):
+    mapping = Mapping(nodes.graph, named=False)
+    told: set[tuple[str, Query]] = set()
+    for text, more in _parts(mapping):
+        store = _store()
+        store.bulk_load(text.encode(), _format())
+        if not more:
+            told.clear()
+        for one in broken(store, union=False):
+            if more and not one.value and (one.focus, one.query) in told:
+                # Of a node with very many relations, what is wrong with it as such shows in each part.
+                continue
+            told.add((one.focus, one.query))
             record = names(one.focus.removeprefix(DEFAULT_BASE))
             value = f"; it is {_shown(one.value, names)}" if one.value else ""
             yield Finding(SHAPES, f"{one.query.component} {one.query.path}", record, one.query.said + value, _REMEDY)
-        # An open store on disk cannot be removed on every file system.
-        del store
+
+
+def _parts(mapping: Mapping) -> Iterator[tuple[str, bool]]:
+    """Yield the text of a run in parts, and whether a part goes on about a node that the one before was about."""
+    among = {name for shape in shapes() for rule in shape.rules for name in rule.classes}
+    among |= {name for shape in shapes() for name in shape.classes}
+    texts: list[str] = []
+    mentioned: list[Numbers] = []
+    size, going_on = 0, False
+
+    def part() -> tuple[str, bool]:
+        ids = np.unique(np.concatenate(mentioned)) if mentioned else np.zeros(0, np.int64)
+        return "".join(texts) + mapping.types_of(ids, KNOWN, among), going_on
+
+    for piece in mapping.pieces():
+        if texts and (size > PART or piece.more != going_on):
+            yield part()
+            texts, mentioned, size = [], [], 0
+        texts.append(piece.text)
+        mentioned += piece.mentioned
+        size += len(piece.text)
+        going_on = piece.more
+    yield part()
+    texts, mentioned, going_on = [mapping.describe_bundle(), mapping.describe_roles()], [], False
+    yield part()
 
 
 def _shown(value: str, names: Names) -> str:
     return names(value.removeprefix(DEFAULT_BASE)) if value.startswith(DEFAULT_BASE) else value
 
 
-def _store(folder: str | None) -> Any:
+def _store() -> Any:
     try:
         from pyoxigraph import Store
     except ImportError:
         raise UsageError("The shapes need the package pyoxigraph: pip install 'provml-hpc[offline]'") from None
-    return Store(folder) if folder else Store()
+    return Store()
 
 
 def _format() -> Any:
     from pyoxigraph import RdfFormat
 
-    return RdfFormat.N_QUADS
+    return RdfFormat.N_TRIPLES
 
 
-def broken(store: Any) -> Iterator[Broken]:
-    """Yield every node of a ``pyoxigraph.Store`` that breaks a rule, with the rule."""
+def broken(store: Any, union: bool = True) -> Iterator[Broken]:
+    """Yield every node of a ``pyoxigraph.Store`` that breaks a rule, with the rule.
+
+    If `union`, what is said in any of its graphs counts; else only what is in the default one.
+    """
     for shape, probe, queries in _compiled():
         # The probe asks for all rules that look at single values; the others are asked for anyway.
-        clean = probe is None or not _any(store, probe)
+        clean = probe is None or not _any(store, probe, union)
         for query, probed in queries:
             if probed and clean:
                 continue
-            for row in store.query(_PREFIXES + query.text, use_default_graph_as_union=True):
+            for row in store.query(_PREFIXES + query.text, use_default_graph_as_union=union):
                 value = row["value"] if "?value" in query.text.partition("WHERE")[0] else None
                 yield Broken(row["focus"].value, shape.name, query, "" if value is None else str(value.value))
 
 
-def _any(store: Any, probe: str) -> bool:
-    return bool(store.query(_PREFIXES + probe, use_default_graph_as_union=True))
+def _any(store: Any, probe: str, union: bool) -> bool:
+    return bool(store.query(_PREFIXES + probe, use_default_graph_as_union=union))
 
 
 @cache
@@ -181,4 +221,9 @@ def _conditions(rule: On) -> Iterator[tuple[str, str]]:
 
 
 def _none_of(what: str, classes: Iterable[str]) -> str:
-    return " && ".join(f"NOT EXISTS {{ {what} a {name} }}" for name in classes)
+    names = (*classes,)
+    if len(names) == 1:
+        return " && ".join(f"NOT EXISTS {{ {what} {by} {names[0]} }}" for by in ("a", f"<{KNOWN}>"))
+    # One look at the few types that a node has, and not one for each that it could have.
+    among = f"?kind . FILTER(?kind IN ({', '.join(names)}))"
+    return " && ".join(f"NOT EXISTS {{ {what} {by} {among} }}" for by in ("a", f"<{KNOWN}>"))
