@@ -106,6 +106,18 @@ def test_so_do_those_of_two_runs_together(one: Graph, other: Graph) -> None:
     assert _told(check_runs([Nodes(one), Nodes(other)])) == expected
 
 
+def test_a_time_that_was_said_once_is_that_of_all_that_is_one() -> None:
+    make = GraphMaker()
+    data = make.node("Dataset", label="d")
+    makers = [make.node("DataTransformationExecution", label=name) for name in "ab"]
+    for maker, time in ((0, ABSENT), (1, NOON), (0, NOON + 5 * 10**9), (0, ABSENT)):
+        make.relate("wasGeneratedBy", data, makers[maker], time_ns=time)
+    graph = make.graph()
+    found = _told(check_runs([Nodes(graph)]))
+    assert found == _told(check(statements_of([graph])))
+    assert [number for number, *_ in found] == [39]
+
+
 def test_of_many_findings_some_are_told_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     make = small_graph()
     training = make.classes.index("TrainingExecution")

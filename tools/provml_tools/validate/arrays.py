@@ -35,6 +35,8 @@ class Rows:
     """Of each argument of the kind that is said at all an array of terms (or of times) over the statements."""
     ids: Terms32 | None = None
     """Which usages are one; None if each is one of its own."""
+    merged: dict[str, Any] = field(default_factory=dict)
+    """The times that statements have because they are one with others, where that differs from what they say."""
 
     def __len__(self) -> int:
         return len(next(iter(self.arguments.values()))) if self.arguments else 0
@@ -46,7 +48,7 @@ class Rows:
 
     def times(self, name: str) -> Any:
         """Return the times of an argument."""
-        found = self.arguments.get(name)
+        found = self.merged.get(name, self.arguments.get(name))
         return np.full(len(self), ABSENT, np.int64) if found is None else found
 
 

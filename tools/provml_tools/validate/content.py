@@ -24,7 +24,7 @@ _CHOICES = {
     "phase": ("", "curation", "preparation", "learning"),
     "digest_state": ("", "whole", "sampled", "given", "changed", "missing", "failed"),
 }
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 
 
 class Content:

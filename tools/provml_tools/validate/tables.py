@@ -147,7 +147,10 @@ class _Terms:
 
 
 def unique(said: Arrays) -> Iterator[Finding | More]:
-    """Yield what is said twice, and not the same: constraints 22 and 24. Nothing else in tables has to be one."""
+    """Yield what is said twice, and not the same: constraints 22 and 24. Nothing else in tables has to be one.
+
+    What has to be one and says its time once has that time wherever it is said, from then on.
+    """
     for kind, (number, names) in _KEYS.items():
         if kind not in said.kinds:
             continue
@@ -158,20 +161,28 @@ def unique(said: Arrays) -> Iterator[Finding | More]:
         again[1:] &= rows.terms(names[0])[order[1:]] >= 0
         if not again.any():
             continue
-        columns = {name: rows.times(name) for name in rows.arguments if name in TIMES}
+        columns = rows.merged = {name: rows.times(name).copy() for name in rows.arguments if name in TIMES}
         firsts = np.maximum.accumulate(np.where(again, 0, np.arange(len(order))))
         told, group, known = 0, -1, dict[str, int]()
+        waiting: dict[str, list[int]] = {}
         for at in np.flatnonzero(again).tolist():
             one, other = int(order[firsts[at]]), int(order[at])
             if one != group:
                 group, known = one, {name: int(times[one]) for name, times in columns.items()}
+                waiting = {name: [one] for name in columns}
             differs = ""
             for name, times in columns.items():
                 time = int(times[other])
-                if ABSENT not in (known[name], time) and time != known[name]:
-                    differs = differs or name
-                elif known[name] == ABSENT:
+                if known[name] == ABSENT:
+                    # What did not say its time is known to be at that of the other.
                     known[name] = time
+                    waiting[name].append(other)
+                    if time != ABSENT:
+                        times[waiting[name]] = time
+                elif time == ABSENT:
+                    times[other] = known[name]
+                elif time != known[name]:
+                    differs = differs or name
             if differs:
                 told += 1
                 if told <= LIMIT:
