@@ -283,6 +283,21 @@ def test_what_is_wrong_with_a_node_of_many_relations_is_told_once(monkeypatch: p
     assert [record for rule, record, _ in found if rule == "class prov:used"] == [f"Persona 'Ada' <{_uuid(graph)}>"]
 
 
+def test_each_wrong_value_of_a_node_of_many_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes_level, "PART", 1)
+    monkeypatch.setattr(mapping, "PIECE", 2)
+    [(relation, pair), *_] = [(one, pair) for one in RELATIONS for pair in one.pairs]
+    make = GraphMaker()
+    focus = make.node(pair[0][0], label="focus")
+    others = {name for _, names in relation.pairs for name in names} - set(pair[1])
+    for _ in range(9):
+        make.relate(relation.name, focus, make.node(sorted(others)[0], label="wrong"))
+    graph = make.graph()
+    found = _in_parts(graph)
+    assert found == _whole(graph)
+    assert sum(count for (rule, *_), count in found.items() if rule == f"class {relation.iri}") >= 9
+
+
 def _uuid(graph: Graph) -> str:
     return str(graph.nodes["Persona"].columns["uuid"][0])
 

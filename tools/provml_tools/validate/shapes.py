@@ -64,7 +64,7 @@ def check(nodes: Nodes) -> Iterator[Finding]:
         store.bulk_load(text.encode(), _format())
         if not more:
             told.clear()
-        for one in broken(store, union=False):
+        for one in broken(store, union=False, more=more):
             if more and not one.value and (one.focus, one.query) in told:
                 # Of a node with very many relations, what is wrong with it as such shows in each part.
                 continue
@@ -117,10 +117,11 @@ def _format() -> Any:
     return RdfFormat.N_TRIPLES
 
 
-def broken(store: Any, union: bool = True) -> Iterator[Broken]:
+def broken(store: Any, union: bool = True, more: bool = False) -> Iterator[Broken]:
     """Yield every node of a ``pyoxigraph.Store`` that breaks a rule, with the rule.
 
-    If `union`, what is said in any of its graphs counts; else only what is in the default one.
+    If `union`, what is said in any of its graphs counts; else only what is in the default one. If `more`, what is there
+    goes on about a node, the types of which are known.
     """
     for shape, probe, queries in _compiled():
         # The probe asks for all rules that look at single values; the others are asked for anyway.
@@ -128,9 +129,14 @@ def broken(store: Any, union: bool = True) -> Iterator[Broken]:
         for query, probed in queries:
             if probed and clean:
                 continue
-            for row in store.query(_PREFIXES + query.text, use_default_graph_as_union=union):
-                value = row["value"] if "?value" in query.text.partition("WHERE")[0] else None
-                yield Broken(row["focus"].value, shape.name, query, "" if value is None else str(value.value))
+            texts = [query.text]
+            if more and shape.target == CLASS and query.component != "minCount":
+                # What the node has too little of may stand in another part.
+                texts.append(query.text.replace(f"?focus a {shape.of} .", f"?focus <{KNOWN}> {shape.of} .", 1))
+            for text in texts:
+                for row in store.query(_PREFIXES + text, use_default_graph_as_union=union):
+                    value = row["value"] if "?value" in text.partition("WHERE")[0] else None
+                    yield Broken(row["focus"].value, shape.name, query, "" if value is None else str(value.value))
 
 
 def _any(store: Any, probe: str, union: bool) -> bool:
