@@ -99,7 +99,7 @@ def _together(session: Session, limit: float) -> None:
         answer = [trouble, ""] if trouble else _close_file(session, limit)
     problem, remark = json.loads(session.transport.settle(json.dumps(answer).encode(), deadline=limit))
     if problem:
-        session.trouble(f"the file was not closed: {problem}")
+        session.trouble(f"the file was not closed: {problem}", teller=session.transport.writer)
     elif session.journal is not None:
         session.remove_journals()
     session.transport.close(deadline=limit)

@@ -69,7 +69,10 @@ def take_part(
         wishes = session.transport.exchange(report.requests, deadline=deadline) if agreement.has_requests else []
         trouble, reading = _gather(session, parcels, agreement, wishes, deadline)
         if trouble:
-            session.trouble(f"the file could not be written: {trouble}. What was logged stays in the journals")
+            session.trouble(
+                f"the file could not be written: {trouble}. What was logged stays in the journals",
+                teller=session.transport.writer,
+            )
         elif size:
             for journal, sent in zip(journals, ends, strict=True):
                 session.last_committed = max(session.last_committed, sent)

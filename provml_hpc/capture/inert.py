@@ -46,7 +46,7 @@ class InertSession(Session):
         """Never: nothing is recorded."""
         return False
 
-    def trouble(self, message: str, error: BaseException | None = None) -> None:
+    def trouble(self, message: str, error: BaseException | None = None, *, teller: int | None = None) -> None:
         """Say nothing."""
 
     def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:

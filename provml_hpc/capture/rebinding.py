@@ -74,7 +74,7 @@ def rebind(session: Session, comm: Any) -> None:
             _say_lost(session, rank, any(rank in brought for brought in chosen), reason)
     trouble = transport.settle(trouble.encode()).decode()
     if trouble:
-        session.trouble(trouble)
+        session.trouble(trouble, teller=transport.writer)
     _, failed = flush_point.take_part(session, finishing=False, adopted=orphans.parcels())
     if not failed:
         orphans.remove()

@@ -289,7 +289,8 @@ def init(
         if offer.get("trouble"):
             session.trouble(
                 f"{offer['trouble']} in {session.folder}; later, run: "
-                f"provml recover {session.output} --journals {session.folder}"
+                f"provml recover {session.output} --journals {session.folder}",
+                teller=session.transport.writer,
             )
         try:
             node, neighbours = facts.write(session, persona)

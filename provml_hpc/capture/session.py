@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import sys
 import threading
 import warnings
 import weakref
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from provml_hpc.transport import Transport
 
 log = logging.getLogger("provml_hpc")
+
+_NOT_THE_USERS = (str(Path(__file__).parents[1]) + os.sep, contextlib.__file__, "<recorder>")
+"""How the names of files begin whose lines a warning does not point at."""
 
 SIDE_SHARE = 4
 """The journal of all other threads is so many times smaller than that of the run's own."""
@@ -161,22 +166,36 @@ class Session:
 
     # What can go wrong with the capture itself ends here.
 
-    def trouble(self, message: str, error: BaseException | None = None) -> None:
-        """Warn of the first failure of the capture, tell the log of the others; raise instead if the run is strict."""
+    def trouble(self, message: str, error: BaseException | None = None, *, teller: int | None = None) -> None:
+        """Warn of the first failure of the capture, tell the log of the others; raise instead if the run is strict.
+
+        Parameters
+        ----------
+        message
+            What is wrong and what to do.
+        error
+            What a strict run raises.
+        teller
+            Where all ranks hear of it, the one that warns, as the transport counts them; by default this one.
+        """
         if self.strict:
             if isinstance(error, ProvMLError):
                 raise error
             raise ProvMLError(f"{message}; this run is strict: mend it, or open the run with strict=False") from error
-        if self._warned:
+        if self._warned or teller not in (None, self.transport.rank):
+            self._warned = True
             log.info("%s", message)  # not a warning: without a handler Python prints those
             return
         self._warned = True
         self.warn(message)
 
     def warn(self, message: str) -> None:
-        """Show a warning of this run."""
+        """Show a warning of this run, at the line of the user's that led to it."""
+        level, frame = 1, sys._getframe()
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
+            level, frame = level + 1, frame.f_back
         with suppress(Exception):  # where warnings are errors, a training must still not stop
-            warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=5)
+            warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=level)
 
     def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:
         """Count what could not be kept; `message` is for the first time, in a strict run for every time."""
@@ -340,10 +359,13 @@ class Session:
             if self.journal is not None:
                 self.journal.seal()
             left = isinstance(error, PeerLeftError)
+            # The writer rank relays who left, so all know that it knows; of anything else nobody knows who knows.
+            told = left and self.transport.writer not in {notice.rank for notice in self.transport.notices()}
             self.trouble(
                 f"no further flush points: {error}. What was logged lies in {self.folder} and is kept; "
                 f"after the job ends, run: provml recover {self.output}",
                 None if left else error,
+                teller=self.transport.writer if told else None,
             )
 
     def remove_journals(self) -> None:

@@ -95,6 +95,20 @@ def test_every_way_a_job_ends(row: tuple[Any, ...], mpi_run: Callable[..., launc
             assert failures[0]["rank"] == (0 if way.startswith("blocked") else RANKS - 1)
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("way", ["stop-computing", "stop-blocked"])
+def test_a_signal_to_stop_is_a_clean_end(
+    way: str, name: str, mpi_run: Callable[..., launch.Result], tmp_path: Path
+) -> None:
+    """All ranks agree at the next flush point, and end well."""
+    output, told = tmp_path / "job.h5", tmp_path / "told"
+    told.mkdir()
+    mpi_run("exits.py", RANKS, [f"{way}:{name}", output, told], timeout=LIMIT).check()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.h5", "told"]
+    with TablesFile(output) as file:
+        assert file.attributes["status"] == "finished"
+
+
 def test_an_exception_on_one_rank_under_plain_python_hangs_no_longer_than_without(
     mpi_run: Callable[..., launch.Result], tmp_path: Path
 ) -> None:

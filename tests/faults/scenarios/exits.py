@@ -23,7 +23,7 @@ VICTIM = SIZE - 1
 
 def kill_me_soon(number: int) -> None:
     """Have another process of the kernel's choice deliver a signal while this one is busy or blocked."""
-    if number == signal.SIGUSR1:
+    if number == signal.SIGUSR1 and not WAY.startswith("stop-"):
         signal.signal(number, signal.SIG_DFL)  # MPICH has a handler of its own, which does nothing to us
     pid = os.getpid()
     if os.fork() == 0:
@@ -66,14 +66,34 @@ def end(run: provml.Run) -> None:
             time.sleep(1.5)
             if name == "SIGINT":  # Python raises it once the call is over, so that has to end
                 COMM.Barrier()
+    elif way in ("stop-computing", "stop-blocked"):
+        stop(run, signal.Signals[name], blocked=way == "stop-blocked")
     elif way == "late" and mine:
         time.sleep(6)
+
+
+def stop(run: provml.Run, number: int, *, blocked: bool) -> None:
+    """Be asked to stop while computing, or while the main thread of rank 0 is blocked, where Python runs no handler."""
+    if blocked:
+        if RANK == 0:
+            kill_me_soon(number)
+        else:
+            time.sleep(1.5)
+        COMM.Barrier()
+    elif RANK == VICTIM:
+        kill_me_soon(number)
+    until = time.monotonic() + 20
+    while not run.stop_requested and time.monotonic() < until:
+        time.sleep(0.05)
+        run.flush()
+    assert run.stop_requested
 
 
 def main() -> None:
     told = acknowledged.Acknowledged(acknowledged.file_of(FOLDER, 1, RANK))
     run = provml.init("exits", phase="learning", output=OUTPUT, comm=COMM, close_timeout=2 if WAY == "late" else 15,
-                      journal=os.environ.get("JOURNAL", "output"))  # fmt: skip
+                      journal=os.environ.get("JOURNAL", "output"),
+                      stop_signals=[WAY.partition(":")[2]] if WAY.startswith("stop-") else [])  # fmt: skip
     training = run.training()
     for step in range(STEPS):
         training.log(step, loss=float(10**9 + RANK * 10**6 + step))

@@ -78,6 +78,28 @@ def test_a_relative_output_is_that_of_the_moment(tmp_path: Path, monkeypatch: py
     assert job.file.run.status == "finished"
 
 
+def test_a_warning_points_at_the_users_line(tmp_path: Path) -> None:
+    def in_a_call(run: provml.Run) -> None:
+        run.log("no step", loss=1.0)
+
+    def in_a_recorder(run: provml.Run) -> None:
+        run.series("loss")(0, "no number")
+
+    def behind_a_context_manager(run: provml.Run) -> None:
+        run._session.transport.leave("no reason")
+        run.flush()
+
+    for number, cause in enumerate((in_a_call, in_a_recorder, behind_a_context_manager)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with provml.init("line", phase="learning", output=tmp_path / f"{number}.h5") as run:
+                cause(run)
+        first = cause.__code__.co_firstlineno
+        assert [(one.filename, one.lineno > first, one.lineno < first + 4) for one in caught] == [
+            (__file__, True, True)
+        ]
+
+
 def test_flush_inside_a_ranks_own_activity_warns_once_and_does_nothing(tmp_path: Path) -> None:
     with capture(tmp_path, warn=True) as job:
         run = job.run
