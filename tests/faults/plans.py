@@ -56,6 +56,37 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
     ],
 }
 
+SURVIVORS = 4
+"""Ranks of a job that goes on without those that die."""
+
+_REBINDING = "provml_hpc.capture.rebinding"
+DYING: list[tuple[str, int, int]] = [
+    (f"{_JOURNAL}:Journal.write", ANY, 60),
+    (f"{_JOURNAL}:Segment.seal", ANY, 8),
+    ("provml_hpc.transport.mpi:Parallel.flush_point", ANY, 5),
+    ("provml_hpc.transport.mpi:Parallel.gather", ANY, 4),
+    (f"{_OUTPUT}:Output.append", WRITER, 4),
+    (f"{_OUTPUT}:Output.commit", WRITER, 4),
+    ("provml_hpc.transport.mpi:Parallel.settle", ANY, 4),
+    (f"{_JOURNAL}:Journal.restart", ANY, 4),
+]
+"""What a rank dies in first, while the others could go on."""
+REBIND: list[tuple[str, int]] = [
+    (f"{_REBINDING}:_connect", 1),
+    (f"{_REBINDING}:_problem", 1),
+    (f"{_REBINDING}:_take_output", 1),
+    (f"{_OUTPUT}:recovering", 1),
+    (f"{_OUTPUT}:Ownership.take", 1),
+    (f"{_OUTPUT}:LogWriter.reopen", 1),
+    (f"{_LOG}:LogWriter._copy", 1),
+    (f"{_REBINDING}:adoption.Orphans", 1),
+    (f"{_REBINDING}:adoption.choose", 1),
+    (f"{_REBINDING}:adoption.Orphans.parcels", 1),
+    (f"{_REBINDING}:adoption.Orphans.remove", 1),
+    ("provml_hpc.capture.digests:Digester.rebind", 1),
+]
+"""What a second one dies in: those that only one rank calls, the successor, need that to be the one."""
+
 RECOVERY: dict[str, list[tuple[str, int]]] = {
     "read": [("provml_hpc.storage.recover:_gather", 1), ("provml_hpc.storage.recover:Leftovers", 1)],
     "close": [(f"{_CLOSING}:assemble", 1), (f"{_CLOSING}:write_file", 1), (f"{_TABLES}:write_table", 12)],
@@ -75,6 +106,19 @@ def job_plans(seed: int) -> Iterator[Plan]:
             yield Plan(phase, target, rng.randint(1, most), rng.random() < 0.5, who)
             if rng.random() < 0.5:
                 yield Plan("random moment", rank=rng.choice([*range(RANKS), -2]), delay_s=rng.uniform(0.0, 0.9))
+
+
+def survivor_plans(rng: random.Random) -> list[Plan]:
+    """Return plans for a job that goes on: for one rank that dies, and now and then for one more in the rebinding."""
+    target, rank, most = rng.choice(DYING)
+    first = rng.randrange(SURVIVORS) if rank == ANY else rank
+    found = [Plan("survivors", target, rng.randint(1, most), rng.random() < 0.5, first)]
+    if rng.random() < 0.6:
+        target, most = rng.choice(REBIND)
+        others = [other for other in range(SURVIVORS) if other != first]
+        second = others[0] if rng.random() < 0.6 else rng.choice(others)  # the lowest is the successor
+        found.append(Plan("rebind", target, rng.randint(1, most), rng.random() < 0.5, second))
+    return found
 
 
 def recovery_plan(rng: random.Random) -> Plan:

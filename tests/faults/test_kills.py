@@ -40,6 +40,7 @@ def test_every_target_is_there() -> None:
     """A function that was renamed would end a job by an AttributeError, which looks like a kill."""
     targets = [target for cases in plans.JOB.values() for target, _, _ in cases]
     targets += [target for cases in plans.RECOVERY.values() for target, _ in cases]
+    targets += [target for target, *_ in plans.DYING + plans.REBIND]
     for target in targets:
         owner, name = killing.find(target)
         assert callable(getattr(owner, name))
