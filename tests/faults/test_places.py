@@ -193,12 +193,12 @@ with provml.init("shm", phase="learning", output="job.h5", journal="node") as ru
 
 def test_no_place_for_a_journal_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is logged is kept in memory until the next flush, which is said; a strict run refuses to begin so."""
-    import provml_hpc.journal as journal
+    from provml_hpc.journal import segment
 
     def refuse(descriptor: int, size: int) -> None:
         raise OSError(19, os.strerror(19))
 
-    monkeypatch.setattr(journal, "reserve", refuse)
+    monkeypatch.setattr(segment, "reserve", refuse)
     with pytest.raises(provml.StorageError, match="no place took the journal"):
         provml.init("memory", phase="learning", output=tmp_path / "strict.h5", strict=True)
     output = tmp_path / "job.h5"
