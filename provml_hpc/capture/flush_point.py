@@ -12,7 +12,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from provml_hpc import records
-from provml_hpc.capture.intake import LANE, Intake, swallow
+from provml_hpc.capture.intake import LANE, Intake
 from provml_hpc.errors import TransportError
 
 if TYPE_CHECKING:
@@ -59,15 +59,18 @@ def take_part(
         parcels = [*_parcels(journals), *adopted]
         size = sum(map(len, parcels))
         report = Report(
-            size=size,
             trouble=None if session.journal else "has no journal",
             finishing=finishing,
             stop_requested=session.stop_signalled or session.stop_requested,
             requests=session.digester.requests(),
         )
-        agreement = session.transport.flush_point(report, deadline=deadline)
-        wishes = session.transport.exchange(report.requests, deadline=deadline) if agreement.has_requests else []
-        trouble, reading = _gather(session, parcels, agreement, wishes, deadline)
+        writing = _Writing(session)
+        met, appended = perf_counter_ns(), session.cost_ns["append"]
+        agreement, answer = session.transport.meet(report, parcels, writing.take, writing.answer, deadline=deadline)
+        # On the writer rank the time in which it writes is not the gather's.
+        session.cost_ns["gather"] += perf_counter_ns() - met - (session.cost_ns["append"] - appended)
+        # No answer means that all is well, as it nearly always is.
+        trouble, reading = json.loads(answer) if answer else ("", {})
         if trouble:
             session.trouble(
                 f"the file could not be written: {trouble}. What was logged stays in the journals",
@@ -103,35 +106,38 @@ def _parcels(journals: list[Journal]) -> list[memoryview]:
     return parcels
 
 
-def _gather(
-    session: Session, parcels: list[memoryview], agreement: Agreement, wishes: list[bytes], deadline: float | None
-) -> tuple[str, dict[str, list[int]]]:
-    """Move the parcels to the writer rank, let it commit, and return what went wrong and who is to read which files."""
-    transport, storage = session.transport, session.storage
-    intake = Intake(storage, session.meta["attempt"]) if session.is_writer and storage else None
-    error, reading = "", dict[int, list[int]]()
-    began = perf_counter_ns()
-    if agreement.largest:
-        try:
-            transport.gather(parcels, intake.take if intake else swallow, agreement, deadline=deadline)
-        except (TransportError, MemoryError):
-            raise
-        except Exception as failure:
-            error = f"{type(failure).__name__}: {failure}"
-    session.cost_ns["gather"] += perf_counter_ns() - began
-    if session.is_writer:
+class _Writing:
+    """What the writer rank does at a flush point; on the others it is not called."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        storage = session.storage
+        self._intake = Intake(storage, session.meta["attempt"]) if session.is_writer and storage else None
+
+    def take(self, data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
+        """Append what came, where there is a file."""
+        if self._intake is not None:
+            began = perf_counter_ns()
+            self._intake.take(data, spans)
+            self._session.cost_ns["append"] += perf_counter_ns() - began
+
+    def answer(self, agreement: Agreement, failed: Exception | None) -> bytes:
+        """Commit, and return what is to be told to all ranks: what went wrong, and who is to read which files."""
+        session = self._session
         began = perf_counter_ns()
-        if wishes:
-            reading = session.digester.assign(wishes)
-        if storage is None:
-            error = error or "there is no output file"
-        elif agreement.largest and not error:
-            try:
-                storage.commit()
-            except Exception as failure:
-                error = f"{type(failure).__name__}: {failure}"
+        reading = session.digester.assign(list(agreement.requests))
+        if session.storage is None:
+            error = "there is no output file"
+        else:
+            error = _said(failed)
+            if agreement.largest and not error:
+                try:
+                    session.storage.commit()
+                except Exception as failure:
+                    error = _said(failure)
         session.cost_ns["append"] += perf_counter_ns() - began
-    # Nothing to say means that all is well, as it nearly always is.
-    told = json.dumps([error, reading]).encode() if error or reading else b""
-    answer = transport.settle(told, deadline=deadline)
-    return tuple(json.loads(answer)) if answer else ("", {})
+        return json.dumps([error, reading]).encode() if error or reading else b""
+
+
+def _said(failure: Exception | None) -> str:
+    return "" if failure is None else f"{type(failure).__name__}: {failure}"

@@ -55,7 +55,3 @@ class Intake:
                     pieces.append((Source(self._attempt, rank, lane), first, last, at, at + size, known))
                 at += size
         self._storage.append(data, pieces)
-
-
-def swallow(data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
-    """Drop what came to a writer rank that has no file."""

@@ -29,8 +29,6 @@ class Report:
 
     Parameters
     ----------
-    size
-        Bytes that this rank gives to the `Transport.gather` that follows. A rank in trouble gives zero.
     trouble
         What is wrong with this rank, or nothing where it is well.
     finishing
@@ -38,11 +36,9 @@ class Report:
     stop_requested
         Whether this rank was asked to stop.
     requests
-        A small payload for the writer rank, normally empty. Only whether there is one travels with the report; where
-        any rank has one (`Agreement.has_requests`), all ranks call `Transport.exchange` with theirs.
+        A small payload for the writer rank, normally empty.
     """
 
-    size: int = 0
     trouble: str | None = None
     finishing: bool = False
     stop_requested: bool = False
@@ -59,22 +55,24 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """What all ranks know after the first step of a flush point; equal on all of them but for `sizes`.
+    """What all ranks know after a flush point; equal on all of them but for `sizes` and `requests`.
 
     Parameters
     ----------
     largest
-        Largest size reported by a rank, in bytes. Where it is zero there is nothing to gather.
+        Largest number of bytes that a rank gave.
     all_finishing, any_finishing
         Whether all ranks, or any, are at the end of their run.
     any_stop
         Whether any rank was asked to stop.
     has_requests
-        Whether any rank has a request, so that all must call `Transport.exchange`.
+        Whether any rank had a request.
     trouble
         The ranks in trouble, lowest first.
     sizes
         Bytes of each rank, on the writer rank; empty on the others.
+    requests
+        The requests of each rank, on the writer rank where any has one; else empty.
     """
 
     largest: int
@@ -84,11 +82,16 @@ class Agreement:
     has_requests: bool
     trouble: tuple[Trouble, ...] = ()
     sizes: tuple[int, ...] = ()
+    requests: tuple[bytes, ...] = ()
 
     @property
     def first_trouble(self) -> Trouble | None:
         """The trouble of the lowest rank that has one."""
         return self.trouble[0] if self.trouble else None
+
+
+Answer = Callable[[Agreement, "Exception | None"], bytes]
+"""Makes the writer rank's answer at a flush point, from what the ranks agree on and what the sink raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,41 +148,38 @@ class Transport(Protocol):
     def failure(self) -> TransportError | None:
         """What a collective call would raise now: the transport is broken, left or closed. Nothing while it works."""
 
-    def flush_point(self, report: Report, *, deadline: float | None = None) -> Agreement:
-        """Tell the state of this rank and learn that of all. *Collective*, the first step of a flush point."""
-
-    def gather(
+    def meet(
         self,
+        report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        agreement: Agreement,
+        answer: Answer,
         *,
         deadline: float | None = None,
-    ) -> None:
-        """Bring the bytes of every rank to the writer rank, in rounds below the byte cap. *Collective*.
+    ) -> tuple[Agreement, bytes]:
+        """Take a flush point: tell, give bytes to the writer rank, and get its answer. *Collective*.
 
         Parameters
         ----------
+        report
+            What this rank tells.
         chunks
-            The bytes of this rank, in order; together exactly as many as it reported. They must not change before the
-            next step returns, since a rank other than the writer may wait for both at once.
+            The bytes of this rank, in order. They must not change meanwhile.
         sink
             Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or span,
-            or a view larger than a round. Where all sizes are multiples of 8, so are the ends of the spans.
-        agreement
-            What `flush_point` returned.
+            or a view larger than a round. Where all sizes are multiples of 8, so are the ends of the spans. Once it has
+            raised it is not called again, and the bytes still to come are not asked for.
+        answer
+            Called on the writer rank alone, when all bytes are there, with what the ranks agree on and what the sink
+            raised; what it returns is given to all ranks.
         deadline
             Seconds after which to give up.
 
-        Raises
-        ------
-        Exception
-            What the sink raised, on the writer rank alone and once no rank waits any more: the bytes still to come are
-            dropped. The others return normally, and are told by the `settle` that follows.
+        Returns
+        -------
+        tuple
+            What the ranks agree on, and the writer rank's answer.
         """
-
-    def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
-        """Bring few bytes of every rank to the writer rank, by rank; the others get an empty list. *Collective*."""
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Give the writer rank's bytes to all ranks; what the others pass is ignored. *Collective*."""
@@ -267,21 +267,6 @@ def check_round_bytes(round_bytes: int) -> int:
             f"a round of {round_bytes} bytes is not possible: give from 8 bytes to {LARGEST_ROUND} (1 GiB)"
         )
     return round_bytes - round_bytes % 8
-
-
-def check_size(told: int, given: int) -> None:
-    """Hold a rank to the size that it reported, which the writer rank has planned with.
-
-    Raises
-    ------
-    TransportError
-        Where another number of bytes is given.
-    """
-    if told != given:
-        raise TransportError(
-            f"this rank reported {told} bytes and gives {given}: take the chunks of a flush point before its report, "
-            "and leave them alone until it is settled"
-        )
 
 
 def flatten(chunks: Sequence[memoryview]) -> list[memoryview]:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from mpi4py import MPI
+
     from provml_hpc.transport.steps import Steps
 
 ROUNDS = 8
 """How often each rank asks; with the word that it is its turn, that is 17 messages a rank that is measured."""
 
-_TAG = 8  # not that of notices
+_TAG = 11  # of no other message
 _WHAT = "the comparison of clocks"
 
 
@@ -36,23 +38,26 @@ def measure(
     """
     found: list[Difference] = []
 
-    def talk(wait: Callable[..., None], comm: Any, byte: Any) -> None:
+    def wait(*requests: MPI.Request) -> None:
+        steps.wait(list(requests), _WHAT, until, quick=True)
+
+    def talk() -> None:
         if rank == writer:
             for other in ranks:
-                wait(comm.Isend([b"!", byte], other, _TAG))
+                wait(steps.send(b"!", other, _TAG))
                 for _ in range(ROUNDS):
-                    wait(comm.Irecv([bytearray(1), byte], other, _TAG))
-                    wait(comm.Isend([array("q", [clock()]), byte], other, _TAG))
+                    wait(steps.receive(bytearray(1), other, _TAG))
+                    wait(steps.send(array("q", [clock()]).tobytes(), other, _TAG))
         elif rank in ranks:
-            answer = array("q", [0])
-            wait(comm.Irecv([bytearray(1), byte], writer, _TAG))
+            answer = bytearray(8)
+            wait(steps.receive(bytearray(1), writer, _TAG))
             for _ in range(ROUNDS):
-                coming = comm.Irecv([answer, byte], writer, _TAG)
+                coming = steps.receive(answer, writer, _TAG)
                 asked = clock()
-                wait(comm.Isend([b"?", byte], writer, _TAG), coming)
+                wait(steps.send(b"?", writer, _TAG), coming)
                 heard = clock()
                 half = (heard - asked + 1) // 2
-                found.append(Difference(answer[0] - (asked + heard) // 2, half))
+                found.append(Difference(array("q", answer)[0] - (asked + heard) // 2, half))
 
-    steps.converse(_WHAT, until, talk)
+    steps.together(_WHAT, talk)
     return min(found, key=lambda one: one.uncertainty_ns) if found else None

@@ -13,25 +13,27 @@ from provml_hpc.errors import TransportError, UsageError
 from provml_hpc.transport.base import (
     LARGEST_ROUND,
     ROUND_BYTES,
-    TROUBLE_BYTES,
     Agreement,
+    Answer,
     Notice,
     Report,
     Sink,
-    Trouble,
     check_round_bytes,
-    check_size,
-    clip,
-    cut,
-    flatten,
     pieces,
 )
 from provml_hpc.transport.clocks import Difference, measure
+from provml_hpc.transport.meeting import WHAT, Meeting
 from provml_hpc.transport.steps import Steps
+from provml_hpc.transport.tree import grow
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+NODE_FIRST = 512
+"""Ranks from which on those of one node send through one of them; see docs/benchmarks.md."""
+_LEADER_BYTES = 4 << 20  # at once, in the memory of a rank that sends on what others sent
+_STAR = 256  # ranks up to which the root of a broadcast sends to each itself, a microsecond or so a rank
+_SPREAD = 10  # the tag of that
 _INLINE = 256  # bytes of the first message of a broadcast: the length, and the payload where it fits
 
 
@@ -45,7 +47,11 @@ class Parallel:
     writer
         Rank that the bytes go to.
     round_bytes
-        Cap, in bytes over all ranks, of what one round of a gather brings to the writer rank, and so of its memory.
+        Cap, in bytes over all ranks, of what is on its way to the writer rank at once, and so of its memory. It may be
+        exceeded by a word of 8 bytes a rank.
+    nodes
+        For each rank a number of its node: the ranks of one node then send through one of them. Found out from
+        `NODE_FIRST` ranks on.
 
     Raises
     ------
@@ -53,7 +59,14 @@ class Parallel:
         Where the writer is no rank of the communicator, or the cap is no size that a round can have.
     """
 
-    def __init__(self, comm: MPI.Intracomm, *, writer: int = 0, round_bytes: int = ROUND_BYTES) -> None:
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        *,
+        writer: int = 0,
+        round_bytes: int = ROUND_BYTES,
+        nodes: Sequence[int] | None = None,
+    ) -> None:
         from mpi4py import MPI
 
         self._rank, self._size, self._writer = comm.Get_rank(), comm.Get_size(), writer
@@ -64,10 +77,15 @@ class Parallel:
         self._steps = Steps(comm, writer)
         self._comm = self._steps.comm
         self._byte, self._word = MPI.BYTE, MPI.INT64_T
-        self._max, self._sum = MPI.MAX, MPI.SUM
-        self._told = 0
-        # Receives the rounds. Kept from one gather to the next: fresh pages cost more than the bytes that fill them.
-        self._room = bytearray()
+        self._nodes = find_nodes(comm) if nodes is None and self._size >= NODE_FIRST else nodes
+        self._meeting = self._plan()
+
+    def _plan(self) -> Meeting:
+        tree = grow(self._rank, self._size, self._writer, self._nodes)
+        quota = self._round_bytes // (self._size - 1 or 1)
+        if self._nodes is not None:
+            quota = min(quota, _LEADER_BYTES // tree.widest)
+        return Meeting(self._steps, tree, self._rank, max(quota // 8 * 8, 8), self._round_bytes)
 
     def __repr__(self) -> str:
         return f"<MPI transport: rank {self._rank} of {self._size}, writer rank {self._writer}>"
@@ -97,64 +115,18 @@ class Parallel:
         """What a collective call would raise now, as in `Transport.failure`."""
         return self._steps.failure
 
-    def flush_point(self, report: Report, *, deadline: float | None = None) -> Agreement:
-        """Tell the state of this rank and learn that of all, as in `Transport.flush_point`. *Collective*."""
-        until = _until(deadline)
-        self._told = report.size
-        flags = (
-            report.finishing,
-            not report.finishing,
-            report.stop_requested,
-            bool(report.requests),
-            report.trouble is not None,
-        )
-        most, sizes = self._survey("the start of a flush point", until, [report.size, *flags])
-        largest, finishing, unfinished, stop, requests, trouble = most
-        troubles: tuple[Trouble, ...] = ()
-        if trouble:
-            # The mark tells an empty text from none.
-            texts = self._share(b"" if report.trouble is None else b"!" + clip(report.trouble, TROUBLE_BYTES), until)
-            troubles = tuple(Trouble(rank, text[1:].decode()) for rank, text in enumerate(texts) if text)
-        return Agreement(
-            largest=largest,
-            all_finishing=not unfinished,
-            any_finishing=bool(finishing),
-            any_stop=bool(stop),
-            has_requests=bool(requests),
-            trouble=troubles,
-            sizes=sizes,
-        )
-
-    def gather(
+    def meet(
         self,
+        report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        agreement: Agreement,
+        answer: Answer,
         *,
         deadline: float | None = None,
-    ) -> None:
-        """Bring the bytes of every rank to the writer rank, as in `Transport.gather`. *Collective*."""
+    ) -> tuple[Agreement, bytes]:
+        """Take a flush point, as in `Transport.meet`. *Collective*."""
         until = _until(deadline)
-        self._steps.check("the gathering of records")
-        flat = flatten(chunks)
-        try:
-            check_size(self._told, sum(chunk.nbytes for chunk in flat))
-        except TransportError as failure:
-            self._steps.give_up(failure)
-        self._collect(flat, sink, agreement.largest, agreement.sizes, until)
-
-    def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
-        """Bring few bytes of every rank to the writer rank, as in `Transport.exchange`. *Collective*."""
-        until = _until(deadline)
-        parts: list[list[bytes]] = [[] for _ in range(self._size)] if self._rank == self._writer else []
-        (largest,), sizes = self._survey("an exchange with the writer rank", until, [len(payload)])
-
-        def sink(data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
-            for rank, start, stop in spans:
-                parts[rank].append(bytes(data[start:stop]))
-
-        self._collect(flatten([memoryview(payload)]), sink, largest, sizes, until)
-        return [b"".join(part) for part in parts]
+        return self._steps.together(WHAT, lambda: self._meeting.hold(report, chunks, sink, answer, until))
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Give the writer rank's bytes to all ranks, as in `Transport.settle`. *Collective*."""
@@ -170,14 +142,26 @@ class Parallel:
         if mine:
             head = len(payload).to_bytes(8, "little") + payload[: _INLINE - 8]
             first[: len(head)] = head
-        self._steps.take(what, until, partial(self._comm.Ibcast, [first, self._byte], root))
+        self._spread(what, first, root, until)
         length = int.from_bytes(first[:8], "little")
         if length <= _INLINE - 8:
             return bytes(first[8 : 8 + length])
         whole = memoryview(payload if mine else bytearray(length))
         for part in pieces([whole], self._round_bytes):
-            self._steps.take(what, until, partial(self._comm.Ibcast, [part, self._byte], root))
+            self._spread(what, part, root, until)
         return bytes(payload if mine else whole)
+
+    def _spread(self, what: str, data: bytearray | memoryview, root: int, until: float | None) -> None:
+        """Give bytes of a known size to all ranks."""
+        steps = self._steps
+        if self._size > _STAR:
+            steps.take(what, until, partial(self._comm.Ibcast, [data, self._byte], root))
+        elif self._rank == root:
+            others = [rank for rank in range(self._size) if rank != root]
+            steps.together(what, lambda: steps.wait([steps.send(data, rank, _SPREAD) for rank in others], what, until))
+        else:
+            # In a tree of ranks that sleep, each level would come late by its sleeps. Here nobody waits for this rank.
+            steps.together(what, lambda: steps.wait([steps.receive(data, root, _SPREAD)], what, until, alone=True))
 
     def allgather(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
         """Give few bytes of every rank to all ranks, as in `Transport.allgather`. *Collective*."""
@@ -187,6 +171,7 @@ class Parallel:
         """Have the bytes go to another rank, as in `Transport.appoint`."""
         self._writer = writer
         self._steps.appoint(writer, names)
+        self._meeting = self._plan()
 
     def lost(self) -> list[int]:
         """Return the ranks whose processes died, as in `Transport.lost`. Not collective."""
@@ -211,21 +196,8 @@ class Parallel:
 
     def close(self, *, deadline: float | None = None) -> bool:
         """End the transport and free the communicator, as in `Transport.close`. *Collective* on the normal path."""
-        self._room = bytearray()
+        self._meeting.forget()
         return self._steps.close(_until(deadline))
-
-    def _survey(self, what: str, until: float | None, values: Sequence[int]) -> tuple[list[int], tuple[int, ...]]:
-        """Return the largest of each value over all ranks and, on the writer rank, the first value of each rank."""
-        mine, most = array("q", values), array("q", bytes(8 * len(values)))
-        sizes = array("q", bytes(8 * self._size)) if self._rank == self._writer else array("q")
-        target = [sizes, 1, self._word] if sizes else None
-        self._steps.take(
-            what,
-            until,  # both at once, in the time of one
-            partial(self._comm.Iallreduce, [mine, self._word], [most, self._word], self._max),
-            partial(self._comm.Igather, [mine, 1, self._word], target, self._writer),
-        )
-        return most.tolist(), tuple(sizes)
 
     def _share(self, payload: bytes, until: float | None) -> list[bytes]:
         what = "an exchange among all ranks"
@@ -239,104 +211,15 @@ class Parallel:
         self._steps.take(what, until, partial(self._comm.Iallgatherv, [payload, self._byte], target))
         return [bytes(whole[start:stop]) for start, stop in pairwise(starts)]
 
-    def _collect(
-        self,
-        chunks: list[memoryview],
-        sink: Sink | None,
-        largest: int,
-        sizes: tuple[int, ...],
-        until: float | None,
-    ) -> None:
-        """Bring all chunks to the sink on the writer rank.
 
-        The bytes of the ranks other than the writer, one rank after the other, make one stream, and a round carries as
-        much of it as the cap allows. So every round but the last is full, however uneven the ranks are. The writer
-        rank's own bytes go straight to the sink while the first round is on its way.
+def find_nodes(comm: MPI.Intracomm) -> list[int]:
+    """Return for each rank the lowest rank of its node. *Collective*."""
+    from mpi4py import MPI
 
-        Each further round begins with a word of the writer rank. Without it, ranks whose bytes fit what MPI sends
-        unasked would run ahead, and all rounds would pile up in the writer rank's memory.
-        """
-        if largest == 0:
-            return
-        what, cap = "the gathering of records", self._round_bytes
-        writing = self._rank == self._writer
-        starts, rounds = self._plan(what, sum(chunk.nbytes for chunk in chunks), largest, sizes, until)
-        needed = min(cap, starts[-1]) if writing else 0
-        if needed > len(self._room):
-            self._room = bytearray(needed)
-        buffer = memoryview(self._room)
-        inside: list[int] = []
-        error: Exception | None = None
-        try:
-            for low in range(0, rounds * cap, cap):
-                if low > 0:
-                    word = bytearray([error is None])
-                    self._steps.take(what, until, partial(self._comm.Ibcast, [word, self._byte], self._writer))
-                    if not word[0]:
-                        break
-                if writing:
-                    inside = [min(max(start - low, 0), cap) for start in starts]
-                    counts = [stop - start for start, stop in pairwise(inside)]
-                    mine, target = memoryview(b""), [buffer, counts, inside[:-1], self._byte]
-                else:
-                    mine, target = cut(chunks, low - starts[0], low + cap - starts[0]), None
-                self._steps.post(what, partial(self._comm.Igatherv, [mine, self._byte], target, self._writer))
-                if not writing and low + cap >= rounds * cap:
-                    self._steps.defer()  # nothing is to be done here before the writer rank's answer
-                    break
-                if writing and low == 0:
-                    for piece in pieces(chunks, cap):
-                        error = self._deliver(sink, piece, [(self._rank, 0, piece.nbytes)], error)
-                self._steps.finish(what, until)
-                if writing and inside[-1]:
-                    spans = [(rank, *ends) for rank, ends in enumerate(pairwise(inside)) if ends[1] > ends[0]]
-                    error = self._deliver(sink, buffer[: inside[-1]], spans, error)
-        except TransportError as failure:
-            if error is not None:
-                raise failure from error
-            raise
-        if error is not None:
-            raise error
-
-    def _plan(
-        self, what: str, mine: int, largest: int, sizes: tuple[int, ...], until: float | None
-    ) -> tuple[list[int], int]:
-        """Return where the ranks' bytes begin in the stream of `_collect`, and the number of rounds.
-
-        The writer rank gets the starts of all ranks and the end, the others their own start alone.
-        """
-        starts = [0]
-        if self._rank == self._writer:
-            mine = 0
-            starts = list(accumulate((n if r != self._writer else 0 for r, n in enumerate(sizes)), initial=0))
-        if largest * (self._size - 1) <= self._round_bytes:
-            return starts, 1
-        own, before, total = array("q", [mine]), array("q", [0]), array("q", [0])
-        self._steps.take(
-            what,
-            until,
-            partial(self._comm.Iexscan, [own, self._word], [before, self._word], self._sum),
-            partial(self._comm.Iallreduce, [own, self._word], [total, self._word], self._sum),
-        )
-        if self._rank != self._writer:
-            starts = [before[0] if self._rank else 0]  # what a scan leaves on rank 0 is undefined
-        # At least one round, for the writer rank's own bytes.
-        return starts, max(1, -(-total[0] // self._round_bytes))
-
-    def _deliver(
-        self, sink: Sink | None, data: memoryview, spans: Sequence[tuple[int, int, int]], error: Exception | None
-    ) -> Exception | None:
-        """Feed the sink unless it failed before, and return its error: raising it would leave the others waiting."""
-        if sink is None or error is not None:
-            return error
-        try:
-            sink(data, spans)
-        except Exception as failed:
-            return failed
-        except BaseException as interrupt:
-            self._steps.interrupted(interrupt)
-            raise
-        return None
+    near = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    lowest = near.allreduce(comm.Get_rank(), MPI.MIN)
+    near.Free()
+    return list(comm.allgather(lowest))
 
 
 def _until(deadline: float | None) -> float | None:

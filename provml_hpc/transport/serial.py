@@ -10,12 +10,12 @@ from provml_hpc.transport.base import (
     ROUND_BYTES,
     TROUBLE_BYTES,
     Agreement,
+    Answer,
     Notice,
     Report,
     Sink,
     Trouble,
     check_round_bytes,
-    check_size,
     clip,
     flatten,
     pieces,
@@ -45,7 +45,6 @@ class Serial:
         self._round_bytes = check_round_bytes(round_bytes)
         self._failure: TransportError | None = None
         self._notices: list[Notice] = []
-        self._told = 0
 
     def __repr__(self) -> str:
         return "<Serial transport: " + (f"rank {self.rank} of {self.size}, apart>" if self.size > 1 else "one rank>")
@@ -55,46 +54,40 @@ class Serial:
         """What a collective call would raise now, as in `Transport.failure`."""
         return self._failure
 
-    def flush_point(self, report: Report, *, deadline: float | None = None) -> Agreement:
-        """Return what this rank told, as in `Transport.flush_point`."""
+    def meet(
+        self,
+        report: Report,
+        chunks: Sequence[memoryview],
+        sink: Sink | None,
+        answer: Answer,
+        *,
+        deadline: float | None = None,
+    ) -> tuple[Agreement, bytes]:
+        """Give the bytes to the sink and return this rank's own answer, as in `Transport.meet`."""
         self._check()
-        self._told = report.size
+        flat, failed = flatten(chunks), None
+        try:
+            for piece in pieces(flat, self._round_bytes) if sink is not None else ():
+                sink(piece, ((self.rank, 0, piece.nbytes),))  # type: ignore[misc] # there is one
+        except Exception as error:
+            failed = error
+        size = sum(chunk.nbytes for chunk in flat)
         trouble: tuple[Trouble, ...] = ()
         if report.trouble is not None:
             trouble = (Trouble(self.rank, clip(report.trouble, TROUBLE_BYTES).decode()),)
-        return Agreement(
-            largest=report.size,
+        agreement = Agreement(
+            largest=size,
             all_finishing=report.finishing,
             any_finishing=report.finishing,
             any_stop=report.stop_requested,
             has_requests=bool(report.requests),
             trouble=trouble,
-            sizes=tuple(report.size if rank == self.rank else 0 for rank in range(self.size)),
+            sizes=tuple(size if rank == self.rank else 0 for rank in range(self.size)),
+            requests=tuple(report.requests if rank == self.rank else b"" for rank in range(self.size))
+            if report.requests
+            else (),
         )
-
-    def gather(
-        self,
-        chunks: Sequence[memoryview],
-        sink: Sink | None,
-        agreement: Agreement,
-        *,
-        deadline: float | None = None,
-    ) -> None:
-        """Give the bytes to the sink, as in `Transport.gather`."""
-        self._check()
-        flat = flatten(chunks)
-        try:
-            check_size(self._told, sum(chunk.nbytes for chunk in flat))
-        except TransportError as failure:
-            self._failure = failure
-            raise
-        if sink is not None:
-            for piece in pieces(flat, self._round_bytes):
-                sink(piece, ((self.rank, 0, piece.nbytes),))
-
-    def exchange(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
-        """Return the payload, as in `Transport.exchange`."""
-        return self.allgather(payload)
+        return agreement, answer(agreement, failed)
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.settle`."""

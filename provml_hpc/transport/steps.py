@@ -1,7 +1,7 @@
 """Steps that all ranks take together over MPI, without spinning and without waiting for one that has left.
 
-Every step is one or more non-blocking collectives that are polled, with sleeps that grow with the time already waited
-and begin with a good part of what the same step took before.
+Every step is made of non-blocking messages or collectives that are polled, with sleeps that grow with the time already
+waited; where nobody needs this rank meanwhile, they begin with a good part of what it waited before.
 Between two polls a rank looks for notices. A rank that leaves sends one to the writer rank, which relays it to all
 others when it next looks. A notice says how many steps its sender had completed: a rank that waits in one of those goes
 on (its end needs nothing more of the leaver), a rank in a later one gives up. So all ranks agree on the last step that
@@ -21,7 +21,7 @@ import os
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from provml_hpc.errors import PeerLeftError, TransportError
 from provml_hpc.transport.base import Notice, clip
@@ -29,14 +29,19 @@ from provml_hpc.transport.base import Notice, clip
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-_TAG = 7  # of notices, the only messages from rank to rank on our communicator
+_T = TypeVar("_T")
+_TAG = 7  # of notices
 _NOTICE = struct.Struct("<iqq")  # rank, time, completed steps; then the reason
 _REASON_BYTES = 400  # so that a notice fits what every MPI sends without waiting for the receiver
 
-_PATIENT = 10  # times as many where an answer to a question is waited for
-_POLLS = 20  # before the first sleep: a step that all take together is over within them
-_SHORTEST, _LONGEST = 50e-6, 5e-3  # seconds of a sleep
-_SLEEP_SHARE = 1 / 4  # of the time waited so far: a late wake-up costs at most this share of the wait
+_SPIN = 200e-6  # seconds of polling before the first sleep: a step that all take together is over within them
+_PATIENT = 10  # times as long where an answer to a question is waited for
+# Between polls a rank yields the core to another that it may be waiting for. Where a yield takes so many seconds, the
+# core is shared with work that is not ours and comes back after its time slices: then ranks sleep instead, for so many
+# steps, since who wakes from a sleep is let in at once.
+_CROWDED, _CROWDED_STEPS = 200e-6, 64
+_SHORTEST, _LONGEST = 20e-6, 1e-3  # seconds of a sleep
+_SLEEP_SHARE = 1 / 8  # of the time waited so far: a late wake-up costs at most this share of the wait
 _USUAL_SHARE, _USUAL_LONGEST = 1 / 2, 20e-3  # of what the step took before, and at most: the first sleep
 _EVER = 1 << 62  # a step that nobody completes
 _GRACE = 10.0  # seconds for a step that a leaver had completed: its last bytes may have died with it
@@ -70,7 +75,8 @@ class Steps:
         self._status = MPI.Status()
         self._completed = 0
         self._under_way: list[MPI.Request] = []
-        self._deferred = 0
+        self._inside = False  # a step, which was interrupted if it is found so from outside
+        self._crowded = 0
         self._waits: dict[str, tuple[float, float]] = {}
         self._farewells: list[MPI.Request] = []
         self._notices: dict[int, tuple[Notice, int]] = {}
@@ -94,7 +100,7 @@ class Steps:
             return []
 
     def take(self, what: str, until: float | None, *posts: Callable[[], MPI.Request]) -> None:
-        """Take one step: post its collectives and wait for them. *Collective*.
+        """Take a step that is made of collectives: post them and wait for them. *Collective*.
 
         Parameters
         ----------
@@ -105,91 +111,99 @@ class Steps:
         posts
             Each starts a non-blocking collective on `comm`.
         """
-        self.post(what, *posts)
-        self.finish(what, until)
 
-    def post(self, what: str, *posts: Callable[[], MPI.Request]) -> None:
-        """Start a step, which `finish` ends. *Collective*."""
+        def work() -> None:
+            self._under_way += [post() for post in posts]
+            self.wait(list(self._under_way), what, until)
+
+        self.together(what, work)
+
+    def together(self, what: str, work: Callable[[], _T]) -> _T:
+        """Take a step whose part on this rank is `work`, which calls `send`, `receive` and `wait`. *Collective*."""
         self.check(what)
+        self._inside = True
         try:
-            for post in posts:
-                self._under_way.append(post())
-        except self._mpi.Exception as error:
-            self._fail(error)
-
-    def defer(self) -> None:
-        """Leave it to the next step to finish the one under way too, where this rank has nothing to do in between."""
-        self._deferred += 1
-
-    def finish(self, what: str, until: float | None) -> None:
-        """Wait for the step under way, asleep most of the time. *Collective*."""
-        step = self._completed + 1 + self._deferred
-        try:
-            if not self._comes_at_once():
-                self._await(step, what, until)
+            result = work()
         except self._mpi.Exception as error:
             self._fail(error)
         except TransportError as failure:
             self.give_up(failure)
         except BaseException as interrupt:
-            self.interrupted(interrupt)
+            self.leave(f"interrupted by {type(interrupt).__name__}")
             raise
-        self._under_way = []
-        self._completed, self._deferred = step, 0
+        self._inside, self._under_way = False, []
+        self._completed += 1
+        return result
 
-    def converse(self, what: str, until: float | None, talk: Callable[..., None]) -> None:
-        """Take one step that is messages from rank to rank. *Collective*.
+    def send(self, data: bytes | bytearray | memoryview, rank: int, tag: int) -> MPI.Request:
+        """Start to send bytes to a rank, within a step."""
+        request = self.comm.Isend([data, self._mpi.BYTE], rank, tag)
+        self._under_way.append(request)  # kept, with its buffer, until the step has ended
+        return request
+
+    def receive(self, data: bytearray | memoryview, rank: int, tag: int) -> MPI.Request:
+        """Start to receive bytes from a rank, within a step; as many as there is room for."""
+        request = self.comm.Irecv([data, self._mpi.BYTE], rank, tag)
+        self._under_way.append(request)
+        return request
+
+    def wait(
+        self,
+        requests: list[MPI.Request],
+        what: str,
+        until: float | None,
+        *,
+        alone: bool = False,
+        quick: bool = False,
+    ) -> None:
+        """Wait within a step, asleep most of the time.
 
         Parameters
         ----------
+        requests
+            What to wait for.
         what
-            The step, in words as for `take`.
+            As for `take`.
         until
-            Monotonic time in seconds at which to give up.
-        talk
-            Called with what waits for requests, the communicator and the type of a byte; does this rank's part.
+            As for `take`.
+        alone
+            Whether no other rank needs this one to poll before that, so that it may sleep as long as it waited before.
+        quick
+            Whether the time that it takes is measured, so that it is better polled for longer than slept over.
         """
-        self.check(what)
-        step = self._completed + 1
+        rest = self._usual(what) if alone else 0.0
+        spin = _SPIN * _PATIENT if quick else _SPIN
+        if requests and (rest > spin or not self._comes_at_once(requests, spin)):
+            self._await(requests, what, until, rest)
 
-        def wait(*requests: MPI.Request) -> None:
-            self._under_way = list(requests)
-            # An answer is quick; to sleep before it would be measured as its way.
-            if not any(self._comes_at_once() for _ in range(_PATIENT)):
-                self._await(step, what, until)
-                del self._waits[what]
-            self._under_way = []
+    def _usual(self, what: str) -> float:
+        """Return the seconds that a wait in which nobody needs this rank may begin with asleep."""
+        # The shorter of two, so that one late rank does not make the next flush point late.
+        return min(min(self._waits.get(what, (0.0, 0.0))) * _USUAL_SHARE, _USUAL_LONGEST)
 
-        try:
-            talk(wait, self.comm, self._mpi.BYTE)
-        except self._mpi.Exception as error:
-            self._fail(error)
-        except TransportError as failure:
-            self.give_up(failure)
-        except BaseException as interrupt:
-            self.interrupted(interrupt)
-            raise
-        self._completed = step
-
-    def _comes_at_once(self) -> bool:
-        """Return whether the step is over within few polls."""
-        done = self._mpi.Request.Testall
-        for _ in range(_POLLS):
-            if done(self._under_way):
+    def _comes_at_once(self, requests: list[MPI.Request], spin: float) -> bool:
+        """Return whether requests are done within a short while of polling."""
+        done, clock = self._mpi.Request.Testall, time.monotonic
+        began = now = clock()
+        while now - began < spin:
+            if done(requests):
                 return True
-            os.sched_yield()  # to a rank that shares the core, and for which this one may be waiting
+            before = now
+            if self._crowded == 0:
+                os.sched_yield()
+            now = clock()
+            if now - before > _CROWDED:
+                self._crowded = _CROWDED_STEPS
+        self._crowded = max(self._crowded - 1, 0)
         return False
 
-    def _await(self, step: int, what: str, until: float | None) -> None:
-        """Sleep and poll until the step under way is over."""
+    def _await(self, requests: list[MPI.Request], what: str, until: float | None, rest: float) -> None:
+        """Sleep and poll until requests are done; the first sleep takes at least `rest` seconds."""
         done, started = self._mpi.Request.Testall, time.monotonic()
-        last, before = self._waits.get(what, (0.0, 0.0))
-        # The shorter of two, so that one late rank does not make the next flush point late.
-        rest = min(min(last, before) * _USUAL_SHARE, _USUAL_LONGEST)
         patience: float | None = None
         while True:
             self._listen()
-            self._heed(step, what)
+            self._heed(self._completed + 1, what)
             now = time.monotonic()
             if until is not None and now >= until:
                 raise TransportError(
@@ -202,22 +216,22 @@ class Steps:
                     self._heed(_EVER, what)
             time.sleep(max(rest, min((now - started) * _SLEEP_SHARE, _LONGEST), _SHORTEST))
             rest = 0.0
-            if done(self._under_way):
+            if done(requests):
                 break
-        self._waits[what] = time.monotonic() - started, last
+        self._waits[what] = time.monotonic() - started, self._waits.get(what, (0.0,))[0]
 
     def check(self, what: str) -> None:
         """Raise what keeps this rank from its next step, if anything does."""
         if self.failure is not None:
             raise type(self.failure)(*self.failure.args)
         reason = self._out_of_reach()
-        if reason is None and self._under_way and not self._deferred:
+        if reason is None and self._inside:
             reason = "a step was interrupted before its end: start no further flush point"
         if reason is not None:
             self.give_up(TransportError(reason))
         try:
             self._listen()
-            self._heed(self._completed + 1 + self._deferred, what)
+            self._heed(self._completed + 1, what)
         except self._mpi.Exception as error:
             self._fail(error)
         except PeerLeftError as failure:
@@ -242,10 +256,6 @@ class Steps:
                 "run.rebind(comm)"
             )
         )
-
-    def interrupted(self, by: BaseException) -> None:
-        """Break for good, since an interrupt came in the middle of a step."""
-        self.leave(f"interrupted by {type(by).__name__}")
 
     def leave(self, reason: str) -> None:
         """Enter no step any more, and tell those who would wait. Not collective."""

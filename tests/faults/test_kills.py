@@ -58,7 +58,7 @@ def test_the_cases_reach_every_phase(tmp_path: Path) -> None:
 def test_a_recovery_may_be_killed_and_done_again(phase: str, tmp_path: Path) -> None:
     output, told = tmp_path / "job.h5", tmp_path / "told"
     told.mkdir()
-    plan = killing.Plan("after commit", "provml_hpc.transport.mpi:Parallel.settle", 3, True, 0)
+    plan = killing.Plan("after commit", "provml_hpc.transport.meeting:Meeting._tell", 3, True, 0)
     env = {killing.VARIABLE: plan.text()}
     died = launch.mpi_run(campaign.VICTIM, plans.RANKS, [output, told], cwd=tmp_path, env=env)
     assert died.returncode != 0

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from provml_hpc.errors import TransportError, UsageError
-from provml_hpc.transport import Report, Transport, Trouble
+from provml_hpc.transport import Agreement, Report, Transport, Trouble
 
 Make = Callable[[int], Transport]
 KIB = 1 << 10
@@ -35,8 +35,13 @@ def _chunks(data: bytes, sizes: tuple[int, ...]) -> list[memoryview]:
     return [memoryview(data)[start:stop] for start, stop in itertools.pairwise([*ends, len(data)])]
 
 
+def _meet(transport: Transport, report: Report | None = None) -> Agreement:
+    agreement, answer = transport.meet(report or Report(), [], None, lambda agreement, error: b"")
+    assert answer == b""
+    return agreement
+
+
 def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_piece: int) -> list[bytes] | None:
-    agreement = transport.flush_point(Report(size=len(data)))
     got: list[list[bytes]] = [[] for _ in range(transport.size)]
 
     def sink(piece: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
@@ -50,8 +55,18 @@ def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_
             end = stop
         assert end == piece.nbytes
 
-    transport.gather(chunks, sink, agreement)
-    return [b"".join(part) for part in got] if transport.rank == transport.writer else None
+    def answer(agreement: Agreement, error: Exception | None) -> bytes:
+        assert transport.rank == transport.writer
+        assert error is None
+        assert agreement.sizes == tuple(sum(map(len, part)) for part in got)
+        return b"%d" % sum(agreement.sizes)
+
+    agreement, answered = transport.meet(Report(), chunks, sink, answer)
+    assert agreement.largest >= len(data)
+    if transport.rank != transport.writer:
+        assert int(answered) >= agreement.largest
+        return None
+    return [b"".join(part) for part in got]
 
 
 def the_ranks_are_told(make: Make) -> None:
@@ -67,7 +82,13 @@ def the_ranks_are_told(make: Make) -> None:
 def all_ranks_agree(make: Make) -> None:
     transport = make(KIB)
     last, rank = transport.size - 1, transport.rank
-    agreement = transport.flush_point(Report(size=8 * rank, finishing=rank == 0, stop_requested=rank == last))
+    writing = rank == transport.writer
+    agreement, answer = transport.meet(
+        Report(finishing=rank == 0, stop_requested=rank == last),
+        [memoryview(bytes(8 * rank))],
+        None,
+        lambda agreement, error: repr(agreement.sizes).encode(),
+    )
     assert agreement.largest == 8 * last
     assert agreement.any_finishing
     assert agreement.all_finishing == (last == 0)
@@ -75,12 +96,15 @@ def all_ranks_agree(make: Make) -> None:
     assert not agreement.has_requests
     assert agreement.trouble == ()
     assert agreement.first_trouble is None
-    assert agreement.sizes == (tuple(range(0, 8 * last + 1, 8)) if rank == transport.writer else ())
-    agreement = transport.flush_point(Report(finishing=True, requests=b"?" if rank == last else b""))
+    sizes = tuple(range(0, 8 * last + 1, 8))
+    assert agreement.sizes == (sizes if writing else ())
+    assert answer == repr(sizes).encode()
+    agreement = _meet(transport, Report(finishing=True, requests=b"?" if rank == last else b""))
     assert (agreement.largest, agreement.any_stop) == (0, False)
     assert agreement.all_finishing
     assert agreement.has_requests
-    assert not transport.flush_point(Report()).any_finishing
+    assert agreement.requests == ((b"",) * last + (b"?",) if writing else ())
+    assert not _meet(transport).any_finishing
     assert transport.close()
 
 
@@ -88,14 +112,33 @@ def trouble_reaches_all(make: Make) -> None:
     transport = make(KIB)
     last = transport.size - 1
     text = {last: "no space left on “/scratch”"}.get(transport.rank)
-    agreement = transport.flush_point(Report(trouble=text))
+    agreement = _meet(transport, Report(trouble=text))
     assert agreement.trouble == (Trouble(last, "no space left on “/scratch”"),)
     assert agreement.first_trouble == agreement.trouble[0]
-    agreement = transport.flush_point(Report(trouble="" if transport.rank == 0 else "é" * 5000))
+    agreement = _meet(transport, Report(trouble="" if transport.rank == 0 else "é" * 5000, requests=b"x"))
     assert agreement.first_trouble == Trouble(0, "")
     assert [trouble.rank for trouble in agreement.trouble] == list(range(transport.size))
     assert all(set(trouble.text) == {"é"} and len(trouble.text) < 500 for trouble in agreement.trouble[1:])
-    assert transport.flush_point(Report()).trouble == ()
+    assert agreement.requests in ((), (b"x",) * transport.size)
+    assert _meet(transport).trouble == ()
+    assert transport.close()
+
+
+def requests_and_answers_of_any_length_arrive(make: Make) -> None:
+    transport = make(KIB)
+    rank, size = transport.rank, transport.size
+    for length in (0, 1, 200, 229, 230, 231, 256, 257, 5000, 70_000):
+        mine = _bytes_of(rank, length if rank == size - 1 else rank)
+        agreement, answer = transport.meet(
+            Report(requests=mine),
+            [],
+            None,
+            lambda agreement, error: b"".join(agreement.requests) + _bytes_of(7, length),  # noqa: B023 - used at once
+        )
+        wanted = [_bytes_of(r, length if r == size - 1 else r) for r in range(size)]
+        assert answer == b"".join(wanted) + _bytes_of(7, length)
+        if rank == transport.writer:
+            assert agreement.requests == (tuple(wanted) if any(wanted) else ())
     assert transport.close()
 
 
@@ -125,9 +168,11 @@ def words_are_not_torn(make: Make) -> None:
     transport = make(1003)  # no multiple of 8
     data = _bytes_of(transport.rank, 8 * (1000 + 11 * transport.rank))
     lengths: list[int] = []
-    agreement = transport.flush_point(Report(size=len(data)))
-    transport.gather(
-        [memoryview(data)], lambda piece, spans: lengths.extend([stop - start for _, start, stop in spans]), agreement
+    transport.meet(
+        Report(),
+        [memoryview(data)],
+        lambda piece, spans: lengths.extend([stop - start for _, start, stop in spans]),
+        lambda agreement, error: b"",
     )
     assert all(length % 8 == 0 for length in lengths)
     assert bool(lengths) == (transport.rank == transport.writer)
@@ -155,15 +200,9 @@ def a_failing_sink_keeps_nobody_waiting(make: Make) -> None:
                 raise OSError("the disk is full")
 
         data = _bytes_of(transport.rank, 20 * KIB)
-        agreement = transport.flush_point(Report(size=len(data)))
-        if writing:
-            error = _raises(OSError, lambda: transport.gather([memoryview(data)], sink, agreement))  # noqa: B023
-            assert str(error) == "the disk is full"
-            assert calls == fail_at, "a sink that failed is not called again"
-        else:
-            transport.gather([memoryview(data)], sink, agreement)
-            assert calls == 0
-        assert transport.settle(b"the disk is full" if writing else b"") == b"the disk is full"
+        _, answer = transport.meet(Report(), [memoryview(data)], sink, lambda agreement, error: str(error).encode())
+        assert answer == b"the disk is full"
+        assert calls == (fail_at if writing else 0), "a sink that failed is not called again"
         assert transport.failure is None
     assert _flush(transport, b"12345678", [memoryview(b"12345678")], KIB) in (None, [b"12345678"] * transport.size)
     assert transport.close()
@@ -175,8 +214,6 @@ def small_bytes_travel_all_ways(make: Make) -> None:
     for length in (0, 1, 247, 248, 249, 256, 257, 5000, 70_000):
         whole = [_bytes_of(r, length) for r in range(size)]
         mixed = [_bytes_of(r, length if r == size - 1 else r) for r in range(size)]
-        assert transport.exchange(whole[rank]) == (whole if rank == transport.writer else [])
-        assert transport.exchange(mixed[rank]) == (mixed if rank == transport.writer else [])
         assert transport.settle(whole[rank]) == whole[transport.writer]
         for root in range(size):
             assert transport.broadcast(whole[rank] if rank == root else b"ignored", root) == whole[root]
@@ -190,9 +227,10 @@ def deadlines_do_not_end_what_goes_well(make: Make) -> None:
     transport = make(KIB)
     data = _bytes_of(transport.rank, 9000)
     for deadline in (None, 60.0):
-        agreement = transport.flush_point(Report(size=len(data)), deadline=deadline)
-        transport.gather([memoryview(data)], lambda piece, spans: None, agreement, deadline=deadline)
-        transport.exchange(data, deadline=deadline)
+        _, answer = transport.meet(
+            Report(), [memoryview(data)], lambda piece, spans: None, lambda agreement, error: b"y", deadline=deadline
+        )
+        assert answer == b"y"
         assert transport.settle(b"x" * 1000, deadline=deadline) == b"x" * 1000
         transport.allgather(data, deadline=deadline)
     assert transport.close(deadline=60.0)
@@ -224,14 +262,12 @@ def clocks_are_compared(make: Make) -> None:
 
 def a_closed_transport_says_so(make: Make) -> None:
     transport = make(KIB)
-    agreement = transport.flush_point(Report())
+    _meet(transport)
     assert transport.close()
     assert not transport.close()
     assert type(transport.failure) is TransportError
     calls: list[Callable[[], object]] = [
-        lambda: transport.flush_point(Report()),
-        lambda: transport.gather([], None, agreement),
-        lambda: transport.exchange(b""),
+        lambda: _meet(transport),
         transport.settle,
         lambda: transport.broadcast(b"", 0),
         lambda: transport.allgather(b""),
@@ -242,23 +278,14 @@ def a_closed_transport_says_so(make: Make) -> None:
     assert transport.notices() == []
 
 
-def sizes_are_held_to(make: Make) -> None:
-    """All ranks give other bytes than they told: all fail, and none waits."""
-    transport = make(KIB)
-    agreement = transport.flush_point(Report(size=16))
-    _raises(TransportError, lambda: transport.gather([memoryview(b"12345678")], lambda piece, spans: None, agreement))
-    _raises(TransportError, transport.settle)
-    assert not transport.close()
-
-
 def a_leaver_enters_nothing_more(make: Make) -> None:
     transport = make(KIB)
-    transport.flush_point(Report())
+    _meet(transport)
     transport.leave("ValueError: all leave at once")
     transport.leave("once is enough")
     told = {notice.rank: notice.reason for notice in transport.notices()}
     assert told[transport.rank] == "ValueError: all leave at once"
-    _raises(TransportError, lambda: transport.flush_point(Report()))
+    _raises(TransportError, lambda: _meet(transport))
     assert not transport.close()
 
 
@@ -273,6 +300,7 @@ CHECKS: dict[str, Callable[[Make], None]] = {
         the_ranks_are_told,
         all_ranks_agree,
         trouble_reaches_all,
+        requests_and_answers_of_any_length_arrive,
         uneven_bytes_arrive_whole,
         words_are_not_torn,
         a_typed_chunk_counts_its_bytes,
@@ -282,7 +310,6 @@ CHECKS: dict[str, Callable[[Make], None]] = {
         many_flush_points_stay_in_order,
         clocks_are_compared,
         a_closed_transport_says_so,
-        sizes_are_held_to,
         a_leaver_enters_nothing_more,
         caps_out_of_range_are_refused,
     )

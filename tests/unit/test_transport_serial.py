@@ -40,9 +40,8 @@ def test_an_interrupt_in_the_sink_is_not_swallowed() -> None:
     def sink(piece: memoryview, spans: object) -> None:
         raise KeyboardInterrupt
 
-    agreement = transport.flush_point(Report(size=1))
     with pytest.raises(KeyboardInterrupt):
-        transport.gather([memoryview(b"x")], sink, agreement)
+        transport.meet(Report(), [memoryview(b"x")], sink, lambda agreement, error: b"")
 
 
 def test_nothing_told_after_a_failure_is_a_new_reason() -> None:
@@ -55,12 +54,17 @@ def test_nothing_told_after_a_failure_is_a_new_reason() -> None:
 def test_a_rank_apart_knows_its_place_and_hears_nothing() -> None:
     transport = Serial(rank=2, size=4)
     assert (transport.rank, transport.size, transport.writer, transport.alone) == (2, 4, 2, True)
-    assert transport.allgather(b"x") == transport.exchange(b"x") == [b"", b"", b"x", b""]
-    agreement = transport.flush_point(Report(size=8, trouble="ill"))
-    assert (agreement.sizes, agreement.trouble) == ((0, 0, 8, 0), (Trouble(2, "ill"),))
-    got: list[tuple[bytes, object]] = []
-    transport.gather([memoryview(b"12345678")], lambda data, spans: got.append((bytes(data), spans)), agreement)
-    assert got == [(b"12345678", ((2, 0, 8),))]
+    assert transport.allgather(b"x") == [b"", b"", b"x", b""]
+    got: list[tuple[tuple[int, int, int], bytes]] = []
+    agreement, answer = transport.meet(
+        Report(trouble="ill", requests=b"?"),
+        [memoryview(b"12345678")],
+        lambda data, spans: got.append((spans[0], bytes(data))),
+        lambda agreement, error: b"yes",
+    )
+    assert (agreement.sizes, agreement.trouble, answer) == ((0, 0, 8, 0), (Trouble(2, "ill"),), b"yes")
+    assert agreement.requests == (b"", b"", b"?", b"")
+    assert got == [((2, 0, 8), b"12345678")]
     assert transport.broadcast(b"y", 2) == b"y"
     with pytest.raises(UsageError, match="nothing comes from rank 0"):
         transport.broadcast(b"", 0)

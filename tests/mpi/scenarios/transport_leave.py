@@ -17,7 +17,7 @@ from typing import Any
 from mpi4py import MPI
 
 from provml_hpc.errors import TransportError
-from provml_hpc.transport import Report, choose
+from provml_hpc.transport import Agreement, Report, choose
 
 phase, writer, *leavers = sys.argv[1], *map(int, sys.argv[2:])
 world = MPI.COMM_WORLD
@@ -49,14 +49,18 @@ def flush(leave_in: str) -> None:
         if leave_in == here:
             raise Stop
 
+    def answer(agreement: Agreement, error: Exception | None) -> bytes:
+        assert error is None
+        if leave_in == "answering":
+            raise Stop
+        return b"settled"
+
     leave_now("before")
-    agreement = transport.flush_point(Report(size=len(data)))
-    leave_now("reported")
-    if leave_in == "rounds":
+    if leave_in in ("rounds", "answering"):  # of which only the writer rank sees the second
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-    transport.gather([memoryview(data)], slowly if phase == "rounds" and told["settled"] else None, agreement)
-    leave_now("gathered")
-    assert transport.settle(b"settled" if rank == writer else b"") == b"settled"
+    sink = slowly if phase in ("rounds", "answering") and told["settled"] else None
+    assert transport.meet(Report(), [memoryview(data)], sink, answer)[1] == b"settled"
+    signal.setitimer(signal.ITIMER_REAL, 0)
     told["settled"] += 1
     leave_now("settled")
 

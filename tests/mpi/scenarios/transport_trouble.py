@@ -14,7 +14,7 @@ from typing import Any
 from mpi4py import MPI
 
 from provml_hpc.errors import TransportError
-from provml_hpc.transport import Report, choose
+from provml_hpc.transport import Agreement, Report, choose
 
 world = MPI.COMM_WORLD
 rank, last = world.rank, world.size - 1
@@ -30,11 +30,20 @@ def outcome(call: Callable[[], object]) -> str:
     return "done"
 
 
+def answer(agreement: Agreement, error: Exception | None) -> bytes:
+    assert error is None
+    return b""
+
+
+def meet(deadline: float | None = None) -> None:
+    transport.meet(Report(), [], None, answer, deadline=deadline)
+
+
 def deadline() -> None:
     """The last rank comes after the others gave up."""
     if rank == last:
         world.recv(source=0)
-    told["first"] = outcome(lambda: transport.flush_point(Report(), deadline=0.3))
+    told["first"] = outcome(lambda: meet(deadline=0.3))
     told["second"] = outcome(transport.settle)
     if rank == 0:
         world.send(None, last)
@@ -42,27 +51,27 @@ def deadline() -> None:
 
 def close_deadline() -> None:
     """The last rank never closes."""
-    transport.flush_point(Report())
+    meet()
     if rank != last:
         told["closed"] = transport.close(deadline=0.3)
 
 
 def idle() -> None:
     """The last rank keeps the others waiting, who measure what it costs them."""
-    transport.flush_point(Report())
+    meet()
     world.Barrier()
     if rank == last:
         time.sleep(2)
     wall, cpu = time.perf_counter(), time.process_time()
-    transport.flush_point(Report())
+    meet()
     told["wall"], told["cpu"] = time.perf_counter() - wall, time.process_time() - cpu
 
 
 def finalized() -> None:
     """The user finalises MPI before the end of the run."""
-    transport.flush_point(Report())
+    meet()
     MPI.Finalize()
-    told["first"] = outcome(lambda: transport.flush_point(Report()))
+    told["first"] = outcome(meet)
     told["second"] = outcome(transport.settle)
     transport.leave("too late")
     told["notices"] = len(transport.notices())
@@ -73,40 +82,31 @@ def forked() -> None:
     """A forked child must not talk in its parent's name."""
     child = os.fork()
     if child == 0:
-        said = outcome(lambda: transport.flush_point(Report()))
+        said = outcome(meet)
         transport.leave("not mine to leave")
         said += f" {len(transport.notices())} {transport.close()}"
         Path(f"child.{rank}").write_text(said)
         os._exit(0)
     os.waitpid(child, 0)
     told["child"] = Path(f"child.{rank}").read_text()
-    told["first"] = outcome(lambda: transport.flush_point(Report()))
+    told["first"] = outcome(meet)
     told["notices"] = len(transport.notices())
     told["closed"] = transport.close()
-
-
-def wrong_size() -> None:
-    """One rank gives more than it told."""
-    agreement = transport.flush_point(Report(size=8))
-    data = bytes(16 if rank == last else 8)
-    told["first"] = outcome(lambda: transport.gather([memoryview(data)], lambda source, piece: None, agreement))
-    told["second"] = outcome(transport.settle)
 
 
 def bounded() -> None:
     """Ranks send much more than a round holds, in pieces so small that MPI sends them unasked."""
     slim = choose(world, round_bytes=1024)
     data = memoryview(bytes((2 << 20) if rank else 0))
-    slim.gather([], None, slim.flush_point(Report()))
+    slim.meet(Report(), [], None, answer)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def sink(piece: memoryview, spans: object) -> None:
         told["got"] = told.get("got", 0) + piece.nbytes
 
-    agreement = slim.flush_point(Report(size=data.nbytes))
     if rank == 1:
         time.sleep(0.5)  # the first in the stream: ranks 2 and 3 have the time to run ahead
-    slim.gather([data], sink, agreement)
+    slim.meet(Report(), [data], sink, answer)
     told["grown"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10  # Linux counts KiB
     told["closed"] = slim.close()
 
