@@ -28,7 +28,7 @@ needs_ulfm = pytest.mark.skipif(
 
 CASES = {
     "one that does not write": [Plan("capture", f"{JOURNAL}:Journal.write", 12, True, 2)],
-    "one in the gathering": [Plan("gather", f"{MPI}:Parallel.gather", 2, False, 3)],
+    "one in the gathering": [Plan("gather", f"{MPI}:Parallel.meet", 2, False, 3)],
     "the writer before its commit": [Plan("append to commit", f"{OUTPUT}:Output.commit", 2, False, 0)],
     "the writer between commit and word": [Plan("after commit", f"{OUTPUT}:Output.commit", 2, True, 0)],
     "the writer, and its successor": [
