@@ -211,7 +211,8 @@ def init(
         Seconds to wait for the other ranks at the end of the run, before the file is left to ``provml recover``.
     stop_signals
         Signals that set :attr:`Run.stop_requested` instead of ending the process, for example ``["SIGUSR1"]`` with
-        Slurm's ``--signal=USR1@300``. A handler that was there before is called too.
+        Slurm's ``--signal=USR1@300``. A handler that was there before is called too. With journals on the node they
+        also have a thread copy these beside the output, at once.
     writer
         The rank that writes the file; the same on all ranks.
     telemetry

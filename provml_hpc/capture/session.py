@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from provml_hpc import records
-from provml_hpc.capture import clocks, ending, flush_point, places, rebinding, sampling, signals
+from provml_hpc.capture import clocks, ending, flush_point, places, rebinding, sampling, signals, survivor
 from provml_hpc.capture.describer import Describer, Job
 from provml_hpc.capture.digests import Digester
 from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError, UsageError
-from provml_hpc.journal import Journal, SideJournal, file_name, safe_folder
+from provml_hpc.journal import Journal, SideJournal, file_name
 from provml_hpc.records import Source
 from provml_hpc.storage.place import hidden_of
 from provml_hpc.values import clean_text, flatten
@@ -29,6 +29,7 @@ from provml_hpc.vocabulary import CLASS
 
 if TYPE_CHECKING:
     from provml_hpc.capture.entity import Entity
+    from provml_hpc.capture.survivor import Survivor
     from provml_hpc.storage.output import Output
     from provml_hpc.telemetry.sampler import Sampler
     from provml_hpc.transport import Transport
@@ -112,6 +113,8 @@ class Session:
         self.journal: Journal | None = None
         self.side = SideJournal(lambda: self._open_beside(records.SIDE_LANE, SIDE_SHARE))
         self.counters = SideJournal(lambda: self._open_beside(records.TELEMETRY_LANE, sampling.SHARE))
+        self.survivor: Survivor | None = None
+        """Carries the journals of this node away when a signal comes, if they lie on the node."""
         self.sampler: Sampler | None = None
         """Samples the counters of this node, on one of its ranks."""
         self.describer = Describer(self._described, self._not_described)
@@ -135,6 +138,11 @@ class Session:
         except ProvMLError as error:
             self.trouble(f"nothing is captured on rank {self.rank}: {error}", error)
         _sessions.add(self)
+
+    @property
+    def journal_prefix(self) -> str:
+        """What the names of all journals of this rank begin with."""
+        return file_name(self.meta["run"], Source(self.meta["attempt"], self.rank, 0), 0).partition("-l")[0]
 
     @property
     def is_writer(self) -> bool:
@@ -374,6 +382,8 @@ class Session:
             self.journal.close(remove=True)
         self.side.close(remove=True)
         self.counters.close(remove=True)
+        if self.survivor is not None:
+            self.survivor.remove_copies()
         if self.folder is not None:
             with suppress(OSError):
                 self.folder.rmdir()
@@ -392,28 +402,14 @@ class Session:
         self.counters.close(remove=False)
         if self.storage is not None:
             self.storage.let_go()
-        self._carry_home()
+        survivor.carry_home(self)
         _sessions.discard(self)
-
-    def _carry_home(self) -> None:
-        """Bring what is left in a journal beside the output, since a cluster wipes its nodes when the job ends."""
-        if self.folder is None or self.folder == self.hidden:
-            return
-        try:
-            mine = file_name(self.meta["run"], Source(self.meta["attempt"], self.rank, 0), 0).partition("-l")[0]
-            for path in sorted(self.folder.glob(f"{mine}-*.journal")):
-                from provml_hpc.storage.rescue import carry
-
-                carry(path, safe_folder(self.hidden))
-        except Exception as error:  # whatever it is, the job ends as it would have
-            log.warning(
-                "provml: rank %d left journals in %s (%s); before the job ends, run there: provml rescue %s",
-                self.rank, self.folder, error, self.output,
-            )  # fmt: skip
 
     def abandon_in_child(self) -> None:
         """After a fork, in the child: write nothing, talk to nobody, run no exit hooks."""
         self.ended = True
+        if self.survivor is not None:
+            self.survivor.abandon_in_child()
         if self.journal is not None:
             self.journal.state[2] = 0
         if self.storage is not None:

@@ -8,10 +8,11 @@ taken away again when the last run that wants it ends.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from provml_hpc.capture.survivor import Survivor
 from provml_hpc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def numbers(names: Iterable[str | int]) -> list[int]:
     return found
 
 
-def watch(session: Session, wanted: Iterable[int]) -> None:
+def watch(session: Session, wanted: Collection[int]) -> None:
     """Have signals set a session's flag until :func:`release`. Works in the main thread only, as Python has it."""
     for number in wanted:
         if number not in _before:
@@ -55,10 +56,14 @@ def watch(session: Session, wanted: Iterable[int]) -> None:
                 session.trouble(f"stop_signals: {error}; open the run in the main thread")
                 return
         _wanted.setdefault(number, []).append(session)
+    if wanted and session.folder not in (None, session.hidden):
+        session.survivor = Survivor(session, set(wanted))
 
 
 def release(session: Session) -> None:
     """Stop watching for a session, and put back the handlers that nobody needs any more."""
+    if session.survivor is not None:
+        session.survivor.close()
     for number, sessions in list(_wanted.items()):
         if session in sessions:
             sessions.remove(session)

@@ -24,6 +24,7 @@ from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder, pid
 from provml_hpc.storage.owner import liveness
 from provml_hpc.storage.place import RESCUED, hidden_of, output_of, partial_of, publish, run_of
 
+_TRIES = 5
 WAIT_S = 10.0
 """Seconds that a rescue waits for processes that are still ending."""
 
@@ -107,7 +108,7 @@ def carry(journal: Path, hidden: Path, *, keep: bool = False) -> int:
     Parameters
     ----------
     journal
-        The file of a segment that nobody writes any more.
+        The file of a segment. With `keep` somebody may still write it: the copy then has what was published.
     hidden
         The hidden folder beside the output.
     keep
@@ -120,7 +121,7 @@ def carry(journal: Path, hidden: Path, *, keep: bool = False) -> int:
     StorageError
         The copy could not be written; the journal stays where it is.
     """
-    segment = DeadSegment(journal)
+    segment = _read(journal)
     _, first, last, _ = segment.frames()
     if first:
         _copy(segment, hidden)
@@ -129,6 +130,16 @@ def carry(journal: Path, hidden: Path, *, keep: bool = False) -> int:
         with contextlib.suppress(OSError):
             journal.parent.rmdir()  # unless there are others in it
     return last - first + 1 if first else 0
+
+
+def _read(journal: Path) -> DeadSegment:
+    """Read a journal that may begin anew meanwhile, since a commit covers it: then what was read is a mixture."""
+    for _ in range(_TRIES):
+        segment = DeadSegment(journal)
+        now = DeadSegment(journal)
+        if now.data[: len(segment.data)][FIRST:] == segment.data[FIRST:] and now.published >= segment.published:
+            return segment
+    raise StorageError(f"{journal} is emptied by flush points faster than it can be read: try again when they are over")
 
 
 def _copy(segment: DeadSegment, hidden: Path) -> None:

@@ -72,6 +72,8 @@ SchedulerParameters=bf_interval=2
 ReturnToService=2
 EnforcePartLimits=ALL
 MinJobAge=3600
+# From SIGTERM to SIGKILL; clusters have 30 s.
+KillWait=10
 # The folder of a job on each of its nodes: made when the job gets the node, wiped when it leaves.
 PrologFlags=Alloc
 Prolog={folder}/prolog

@@ -8,6 +8,7 @@ from provml_hpc.storage.place import hidden_of
 from tests.faults import acknowledged, guarantee
 from tests.mpi.reading import File
 from tests.slurm.conftest import Place
+from tests.slurm.jobs import all_over, until
 
 HEAD = "#!/bin/bash\n"
 
@@ -42,6 +43,21 @@ def test_a_killed_rank_ends_the_step_and_the_script_recovers(place: Place) -> No
     assert job.end() == ["FAILED"], job.told()
     assert job.exit_codes == ["7:0"]
     check(place.folder / "job.h5", place.told, 8)
+
+
+def test_survivors_carry_the_journals_of_their_node_before_it_is_wiped(place: Place) -> None:
+    """Of four ranks on two nodes one is dead, and the others wait for it, when a plain scancel comes."""
+    output = place.folder / "job.h5"
+    command = place.worker("job.h5", journal="node", victim=3, stop_signals=["SIGTERM"])
+    job = place.submit(f"{HEAD}srun --kill-on-bad-exit=0 {command}\n", "--nodes=2", "--ntasks-per-node=2")
+    place.until_flushed(4, job)
+    until(lambda: "Killed" in job.told(), job.told)
+    assert not list(hidden_of(output).glob("*.journal"))
+    job.cancel()
+    assert job.end() == ["CANCELLED"]
+    all_over(place.cluster)
+    place.cluster.run("provml", "recover", output)
+    check(output, place.told, 4)
 
 
 def test_parts_of_a_job_with_other_numbers_of_ranks_a_node_are_one_run(place: Place) -> None:

@@ -1,6 +1,7 @@
 """A rank that logs until it has done its epochs or the job ends it, and counts beside it what it was told is safe.
 
-Arguments: OUTPUT FOLDER [JSON of options]. Options: `epochs`, `journal`, and `victim`, a rank that kills itself.
+Arguments: OUTPUT FOLDER [JSON of options]. Options: `epochs`, `journal`, `victim`, a rank that kills itself, and
+`stop_signals`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ STEPS = 20
 
 def main() -> None:
     output, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    options = {"epochs": 10**6, "journal": "output", "victim": -1}
+    options = {"epochs": 10**6, "journal": "output", "victim": -1, "stop_signals": []}
     options |= json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     comm = MPI.COMM_WORLD
     rank, attempt = comm.Get_rank(), 1 + int(os.environ.get("SLURM_RESTART_COUNT", "0"))
@@ -30,7 +31,8 @@ def main() -> None:
     comm.Barrier()
     step = 0
     with provml.init("worker", phase="learning", study="slurm", output=output, comm=comm,
-                     if_exists="resume", journal=options["journal"], buffer="1 MiB") as run:  # fmt: skip
+                     if_exists="resume", journal=options["journal"], buffer="1 MiB",
+                     stop_signals=options["stop_signals"]) as run:  # fmt: skip
         with run.training(key=f"attempt {attempt}") as training:
             for epoch in training.sections("epoch", options["epochs"]):
                 for _ in range(STEPS):
