@@ -284,7 +284,22 @@ def _at_a_keyboard() -> bool:
 
 
 def _here(environ: Mapping[str, str]) -> int | None:
-    return next((number for name in _HERE if (number := _number(environ.get(name)))), None)
+    told = next((number for name in _HERE if (number := _number(environ.get(name)))), None)
+    return _of_step(environ) if told is None else told
+
+
+def _of_step(environ: Mapping[str, str]) -> int | None:
+    """Return how many tasks a step of Slurm has on this node, of text such as ``4(x2),1``: its nodes in their order."""
+    node = _number(environ.get("SLURM_NODEID"))
+    for part in environ.get("SLURM_STEP_TASKS_PER_NODE", "").split(","):
+        tasks, _, times = part.partition("(x")
+        count = _number(times.removesuffix(")")) if times else 1
+        if node is None or count is None:
+            return None
+        if node < count:
+            return _number(tasks)
+        node -= count
+    return None
 
 
 def _said(environ: Mapping[str, str], *names: str) -> dict[str, str]:

@@ -154,9 +154,12 @@ def _slurm(environ: Mapping[str, str], host: str) -> _Job | None:
         or _counts(environ, (("SLURM_NTASKS", "tasks"),))
     )
     properties.update(_counts(environ, _SLURM_COUNTS))
-    memory = environ.get("SLURM_MEM_PER_NODE", "")
-    if memory.isdecimal() and int(memory):
-        properties["memory_per_node"] = int(memory) * 2**20
+    # A job asks for memory a node or a core; then it is that of this node.
+    memory = _count(environ.get("SLURM_MEM_PER_NODE"))
+    if memory is None and (each := _count(environ.get("SLURM_MEM_PER_CPU"))):
+        memory = each * (_count(environ.get("SLURM_CPUS_ON_NODE")) or 0)
+    if memory:
+        properties["memory_per_node"] = memory * 2**20
     # Slurm sets the count from the first requeue on.
     properties["restart_count"] = _count(environ.get("SLURM_RESTART_COUNT")) or 0
     return _Job("slurm", properties)

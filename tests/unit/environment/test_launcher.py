@@ -160,3 +160,15 @@ class TestCommonName:
 
 def _started() -> str:
     return Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "node", "here"),
+    [
+        *[("4", "0", 4), ("2(x2)", "1", 2), ("3,1(x2),2", "0", 3), ("3,1(x2),2", "2", 1), ("3,1(x2),2", "3", 2)],
+        *[("2", "1", None), ("", "0", None), ("2", "", None), ("x", "0", None)],
+    ],
+)
+def test_a_step_of_slurm_says_how_many_tasks_are_on_this_node(tasks: str, node: str, here: int | None) -> None:
+    environ = STEP | {"PMI_RANK": "1", "PMI_SIZE": "4", "SLURM_MPI_TYPE": "pmi2"}
+    assert detect(environ | {"SLURM_STEP_TASKS_PER_NODE": tasks, "SLURM_NODEID": node}).here == here

@@ -52,6 +52,14 @@ def test_slurm_job() -> None:
     assert [(fact.name, fact.value) for fact in node_facts(SLURM, "x")] == [("scheduler.node_name", "n03")]
 
 
+def test_slurm_memory_that_is_asked_for_by_the_core() -> None:
+    asked = {name: value for name, value in SLURM.items() if name != "SLURM_MEM_PER_NODE"} | {
+        "SLURM_MEM_PER_CPU": "500"
+    }
+    assert facts(asked | {"SLURM_CPUS_ON_NODE": "16"}, "x")["memory_per_node"] == 16 * 500 * 2**20
+    assert "memory_per_node" not in facts(asked, "x")
+
+
 def test_slurm_step_array_and_requeue() -> None:
     more = {
         "SLURM_STEP_ID": "0",
