@@ -38,13 +38,8 @@ def begin(session: Session, node: str, neighbours: Sequence[Neighbour], hz: floa
         session.write(records.Fact("telemetry", "telemetry.reason", "text", reason))
         return
     try:
-        sampler = Sampler(
-            session.counters,
-            node,
-            neighbours,
-            hz,
-            lambda name, count: session.drop(0, "buffer full", name, count=count),
-        )
+        apart = session.transport.alone and session.transport.size > 1
+        sampler = Sampler(session.counters, node, neighbours, hz, apart=apart)
         sampler.start()
     except RuntimeError as error:  # no further thread
         session.write(records.Fact("telemetry", "telemetry.reason", "text", f"no thread for it: {error}"))

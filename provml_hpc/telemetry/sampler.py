@@ -49,8 +49,6 @@ class Sampler:
         The ranks on it.
     hz
         Turns a second.
-    dropped
-        Called with a name and a number of what found no room.
     apart
         Whether the ranks of the node do not find each other, so that each samples the devices that it uses itself, and
         the first of them the node.
@@ -62,13 +60,11 @@ class Sampler:
         node: str,
         neighbours: Sequence[Neighbour],
         hz: float,
-        dropped: Callable[[str, int], None],
         *,
         apart: bool = False,
     ) -> None:
         self._journal, self._node, self._neighbours = journal, node, neighbours
         self._period = 1 / hz
-        self._dropped = dropped
         self._apart = apart
         self._over = False
         self._wake = threading.Event()
@@ -245,7 +241,7 @@ class Sampler:
                     raise _OverError
                 kept = journal.write_sample(number, self.turns, 0, values)
             if not kept:
-                self._dropped("telemetry", 1)
+                self._journal.count(0, "buffer full", "telemetry", 1)
 
     def _see_processes(self) -> None:
         if self._library is None or not self._neighbours:

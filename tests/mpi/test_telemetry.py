@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import provml_hpc as provml
+from provml_hpc.storage.merge import merge
 from provml_tools.query import Engine, ask
 from tests import standin
 from tests.mpi import launch
@@ -76,3 +77,23 @@ def test_the_cost_of_a_run_that_still_goes_on(tmp_path: Path) -> None:
     assert 0 < row["energy Wh"] < 200 / 3600
     assert row["GPU hours"] > 0
     assert any("did not end" in note for note in found["notes"])
+
+
+def test_ranks_that_do_not_find_each_other_sample_what_each_uses(tmp_path: Path) -> None:
+    seen = tmp_path / "processes"
+    options = json.dumps({"processes": str(seen)})
+    script = [2, 0, 1, launch.SCENARIOS / "telemetry.py", tmp_path / "job.h5", options]
+    env = standin.environment("devices=2")
+    launch.mpi_run("elastic.py", None, script, cwd=tmp_path, env=env, timeout=100).check()
+    files = sorted(tmp_path.glob("job-rank*.h5"))
+    merged = merge(files, tmp_path / "job.h5")
+    assert (merged.status, merged.ranks) == ("finished", [0, 1])
+    with provml.open(tmp_path / "job.h5") as file:
+        # Each GPU by the rank that uses it, the node by the first of them, each process by itself.
+        samplers = {table.name: set(table.read(0, table.count)["rank"].tolist()) for table in file.graph.telemetry}
+        assert samplers == {"n0": {0}, "n0 gpu0": {0}, "n0 gpu1": {1}, "rank 0": {0}, "rank 1": {1}}
+        (training,) = [row for row in file.costs() if row.kind == "TrainingExecution"]
+        assert training.devices == ["n0 gpu0", "n0 gpu1"]
+        assert training.gpu_s == pytest.approx(training.rank_s)
+        assert training.energy_J > 0
+    assert not File(tmp_path / "job.h5").faults

@@ -74,6 +74,8 @@ def main() -> None:
 
         comm = MPI.COMM_WORLD
         rank = comm.rank
+    elif "RANK" in os.environ:  # as torchrun does: no rank knows of the others
+        rank = int(os.environ["RANK"])
     node, place = divmod(rank, options["ranks_a_node"])
     socket.gethostname = lambda: f"n{node}"
     os.environ["STANDIN_NODE"] = f"n{node}"

@@ -29,13 +29,12 @@ class Harness:
         self.journal = SideJournal(
             lambda: Journal(folder, Source(1, 0, records.TELEMETRY_LANE), RUN, {"run": RUN}, 64 << 10)
         )
-        self.dropped: Counter[str] = Counter()
         self._patch = monkeypatch
         self.made: list[Sampler] = []
 
     def sampler(self, *reads: Callable[[], tuple[float, ...]], hz: float = 10.0) -> Sampler:
         """Make a sampler with a gauge of one counter for each function."""
-        found = Sampler(self.journal, "n0", [], hz, lambda name, count: self.dropped.update({name: count}))
+        found = Sampler(self.journal, "n0", [], hz)
         self._patch.setattr(found, "_find", lambda: [found._add(Gauge({"x": "1"}, read)) for read in reads])
         self.made.append(found)
         return found
@@ -49,13 +48,16 @@ class Harness:
         ]
         return [head[4] for head in heads]
 
-    def told(self) -> dict[str, str]:
-        """Return the facts in the journal."""
+    def said(self) -> list[records.Record]:
+        """Return the records in the journal."""
         with self.journal.held() as journal:
             data = b"".join(journal.chunks())
         frames = [records.decode(data, at) for at, _, layout, _ in records.walk(data) if not layout]
-        found = [frame.record for frame in frames if frame is not None]
-        return {one.name: one.text for one in found if isinstance(one, records.Fact)}
+        return [frame.record for frame in frames if frame is not None]
+
+    def told(self) -> dict[str, str]:
+        """Return the facts in the journal."""
+        return {one.name: one.text for one in self.said() if isinstance(one, records.Fact)}
 
 
 @pytest.fixture
@@ -84,8 +86,10 @@ def test_a_full_journal_thins_the_turns_by_the_rule_of_samples_and_counts_them(h
         one.turns = turn
         one._turn()
     kept = harness.steps()
-    assert len(kept) + harness.dropped["telemetry"] == 3000
-    assert harness.dropped["telemetry"] > 0
+    (dropped,) = [one for one in harness.said() if isinstance(one, records.Dropped)]
+    assert (dropped.reason, dropped.name) == ("buffer full", "telemetry")
+    assert len(kept) + dropped.lost == 3000
+    assert dropped.lost > 0
     # All of them first, then every second, every fourth ...: no rule but that of the step.
     gaps = [later - earlier for earlier, later in itertools.pairwise(kept)]
     assert gaps == sorted(gaps)
