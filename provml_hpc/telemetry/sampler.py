@@ -55,18 +55,12 @@ class Sampler:
     """
 
     def __init__(
-        self,
-        journal: SideJournal,
-        node: str,
-        neighbours: Sequence[Neighbour],
-        hz: float,
-        *,
-        apart: bool = False,
+        self, journal: SideJournal, node: str, neighbours: Sequence[Neighbour], hz: float, *, apart: bool = False
     ) -> None:
         self._journal, self._node, self._neighbours = journal, node, neighbours
         self._period = 1 / hz
         self._apart = apart
-        self._over = False
+        self._over = self._ended = False
         self._wake = threading.Event()
         self._turned = threading.Condition()
         self.is_late = False
@@ -99,8 +93,7 @@ class Sampler:
         self._wake.set()
         if not self.is_late:
             with self._turned:
-                self._turned.wait_for(lambda: self.turns >= wanted or not self._thread.is_alive(), timeout)
-            self.is_late = self.turns < wanted and self._thread.is_alive()
+                self.is_late = not self._turned.wait_for(lambda: self.turns >= wanted or self._ended, timeout)
         return not self.is_late
 
     def stop(self) -> None:
@@ -118,6 +111,9 @@ class Sampler:
             log.info("telemetry ended: %s", error, exc_info=True)
             self._fact("telemetry.reason", f"it ended: {type(error).__name__}: {error}"[:500])
         finally:
+            with self._turned:
+                self._ended = True
+                self._turned.notify_all()
             self._close()
 
     def _close(self) -> None:
