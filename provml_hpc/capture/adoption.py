@@ -12,7 +12,7 @@ from provml_hpc import records
 from provml_hpc.capture.intake import LANE
 from provml_hpc.errors import FormatError
 from provml_hpc.journal import DeadSegment, file_name, node_folders, own_folder
-from provml_hpc.records import Ended, Source
+from provml_hpc.records import Source
 
 if TYPE_CHECKING:
     from provml_hpc.capture.session import Session
@@ -41,7 +41,7 @@ class Orphans:
         self._segments: dict[int, list[DeadSegment]] = {}
         for rank in gone:
             segments = list(_segments(session, rank))
-            if segments and (rank in dead or any(map(_has_ended, segments))):
+            if segments and (rank in dead or any(segment.ended for segment in segments)):
                 self._segments[rank] = segments
 
     def seen(self) -> list[Seen]:
@@ -113,17 +113,3 @@ def _folders(session: Session) -> list[Path]:
     chosen, run = str(session.meta.get("journal_folder") or ""), str(session.meta["run"])
     places = [session.hidden, *([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
     return [folder for folder in dict.fromkeys(places) if folder.is_dir() and not folder.is_symlink()]
-
-
-def _has_ended(segment: DeadSegment) -> bool:
-    frames = segment.frames()[0]
-    last = None
-    for offset, _, layout, _ in records.walk(frames):
-        last = offset if not layout else None
-    if last is None:
-        return False
-    try:
-        frame = records.decode(frames, last)
-    except ValueError:
-        return False
-    return frame is not None and isinstance(frame.record, Ended)

@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from provml_hpc.transport import Agreement
 
 
-def take_part(
-    session: Session, *, finishing: bool, deadline: float | None = None, adopted: Sequence[memoryview] = ()
-) -> tuple[Agreement, str]:
+def take_part(session: Session, *, finishing: bool, deadline: float | None = None) -> tuple[Agreement, str]:
     """Take part in one flush point. *Collective*.
 
     Parameters
@@ -34,8 +32,6 @@ def take_part(
         Whether this rank is at its end and comes so that the others can flush.
     deadline
         Seconds after which to give up waiting for the other ranks, in each of its steps.
-    adopted
-        Parcels of ranks that are gone, which this rank brings too.
 
     Returns
     -------
@@ -56,7 +52,9 @@ def take_part(
     with session.side.held() as side, session.counters.held() as counters:
         journals = [j for j in (session.journal, side, counters) if j is not None]
         ends = [journal.sequence for journal in journals]
-        parcels = [*_parcels(journals), *adopted]
+        parcels = _parcels(journals)
+        if session.orphans is not None:
+            parcels += session.orphans.parcels()
         size = sum(map(len, parcels))
         report = Report(
             trouble=None if session.journal else "has no journal",
@@ -77,6 +75,9 @@ def take_part(
                 teller=session.transport.writer,
             )
         elif size:
+            if session.orphans is not None:
+                session.orphans.remove()
+                session.orphans = None
             for journal, sent in zip(journals, ends, strict=True):
                 session.last_committed = max(session.last_committed, sent)
                 # What a signal handler or a finaliser logged meanwhile is not committed, so all stays where it is

@@ -75,9 +75,8 @@ def rebind(session: Session, comm: Any) -> None:
     trouble = transport.settle(trouble.encode()).decode()
     if trouble:
         session.trouble(trouble, teller=transport.writer)
-    _, failed = flush_point.take_part(session, finishing=False, adopted=orphans.parcels())
-    if not failed:
-        orphans.remove()
+    session.orphans = orphans if chosen[transport.rank] else None
+    flush_point.take_part(session, finishing=False)
 
 
 def _connect(comm: Any) -> Transport:

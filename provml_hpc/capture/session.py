@@ -28,6 +28,7 @@ from provml_hpc.values import clean_text, flatten
 from provml_hpc.vocabulary import CLASS
 
 if TYPE_CHECKING:
+    from provml_hpc.capture.adoption import Orphans
     from provml_hpc.capture.entity import Entity
     from provml_hpc.capture.survivor import Survivor
     from provml_hpc.storage.output import Output
@@ -70,6 +71,8 @@ class Session:
         """The rank of this process in the run, and how many there were at its beginning; they stay as they are."""
         self.members: tuple[int, ...] = tuple(range(transport.size))
         """The ranks of the run that take part in its flush points, in the order of the transport's."""
+        self.orphans: Orphans | None = None
+        """The journals of ranks that are gone which this rank brings to the next flush point."""
         self.dead: set[int] = set()
         """The ranks that are known to have died before the run was bound to the communicator that it is bound to."""
         self.lost: dict[int, int] = {}

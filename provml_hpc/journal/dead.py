@@ -62,6 +62,21 @@ class DeadSegment:
             return None
         return FIRST <= self.sealed <= len(self.data) and bool(zlib.crc32(self.data[FIRST : self.sealed]) == self.crc)
 
+    @property
+    def ended(self) -> bool:
+        """Whether its last frame says that the rank's part is over, after which it writes nothing."""
+        frames = self.frames()[0]
+        last = None
+        for offset, _, layout, _ in records.walk(frames):
+            last = None if layout else offset
+        if last is None:
+            return False
+        try:
+            frame = records.decode(frames, last)
+        except ValueError:
+            return False
+        return frame is not None and isinstance(frame.record, records.Ended)
+
     def frames(self) -> tuple[memoryview, int, int, int]:
         """Return the whole frames in unbroken sequence, their first and last sequence, and the bytes given up.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from provml_hpc.assembly.frames import split
-from provml_hpc.errors import ProvMLError
+from provml_hpc.errors import FileBusyError, ProvMLError
 from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
 from provml_hpc.records import FAILED, Ended, Source, decode, walk
 from provml_hpc.storage.log_reader import LogReader
@@ -106,6 +106,25 @@ def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSe
             if run is None or segment.description.get("run") == run:
                 segments.append(segment)
     return segments, troubles
+
+
+def refuse_the_living(output: Path, segments: list[DeadSegment]) -> None:
+    """See that nobody writes these journals: ranks may outlive the one that wrote the file, and its lock.
+
+    Raises
+    ------
+    FileBusyError
+        A process of this node has one mapped, and has not written its end into it.
+    """
+    from provml_hpc.storage.rescue import process_of
+
+    ended = {segment.source[:2] for segment in segments if segment.ended}
+    for segment in segments:
+        if segment.source[:2] not in ended and process_of(segment.path) not in (0, os.getpid()):
+            raise FileBusyError(
+                f"{output}: rank {segment.source.rank} lives, as process {process_of(segment.path)}, and writes "
+                f"{segment.path.name}: wait until it ends"
+            )
 
 
 class Leftovers:

@@ -14,7 +14,14 @@ from provml_hpc.journal import safe_folder
 from provml_hpc.records import Source
 from provml_hpc.storage import closing
 from provml_hpc.storage.abandon import turn_away
-from provml_hpc.storage.leftovers import Leftovers, find_segments, is_closed, journal_folders, remove_unfinished
+from provml_hpc.storage.leftovers import (
+    Leftovers,
+    find_segments,
+    is_closed,
+    journal_folders,
+    refuse_the_living,
+    remove_unfinished,
+)
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Ownership, recovering
@@ -173,6 +180,7 @@ class Output:
     def _go_on(cls, path: Path, meta: dict[str, Any], ownership: Ownership) -> Output:
         with LogReader(partial_of(path)) as old:
             segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]))
+            refuse_the_living(path, segments)
             left = Leftovers(old, segments)
             # The commit says which attempt begins, so that its number is never given again, even if it leaves nothing
             # here but journals on other nodes.

@@ -22,6 +22,7 @@ from provml_hpc.storage.leftovers import (
     find_segments,
     is_closed,
     journal_folders,
+    refuse_the_living,
     remove_unfinished,
 )
 from provml_hpc.storage.log_format import COMMIT_ROW
@@ -101,6 +102,7 @@ def recover(
             closing.remove_log(output)
         log = stack.enter_context(LogReader(partial_of(output))) if partial_of(output).exists() else None
         meta, segments, troubles = _gather(output, log, folders)
+        refuse_the_living(output, segments)
         left = Leftovers(log, segments)
         whole = output.exists() and _holds(output, meta, left)
         if log is None and output.exists() and not whole and not dry_run:

@@ -143,6 +143,40 @@ def test_resume_and_recover_refuse_while_the_job_lives(tmp_path: Path) -> None:
     assert recover(output).status == "finished"
 
 
+def test_ranks_may_outlive_the_one_that_wrote(tmp_path: Path) -> None:
+    """The writer's lock is free then, and their journals are still written: nobody may take those."""
+    output = tmp_path / "job.h5"
+    script = (
+        "import sys\nimport provml_hpc as provml\n"
+        "run = provml.init('job', phase='learning', output='job.h5')\n"
+        "run.log(0, loss=1.0)\n"
+        "run._session.storage.let_go()\n"
+        "print('ready', flush=True)\nsys.stdin.read(1)\n"
+        "run.log(1, loss=1.0)\n"
+        "import os\nos._exit(0)\n"
+    )
+    rank = subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=launch.environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert rank.stdin is not None
+    assert rank.stdout is not None
+    assert rank.stdout.readline() == b"ready\n"
+    before = {path.name for path in hidden_of(output).glob("*.journal")}
+    with pytest.raises(FileBusyError, match=f"rank 0 lives, as process {rank.pid}"):
+        recover(output)
+    with pytest.raises(FileBusyError, match="rank 0 lives"):
+        provml.init("job", phase="learning", output=output, if_exists="resume")
+    assert before <= {path.name for path in hidden_of(output).glob("*.journal")}
+    rank.communicate(b"!", timeout=60)
+    assert recover(output).status == "recovered"
+    with TablesFile(output) as file:
+        assert sum(table.count for table in file.samples() if "loss" in table.measures) == 2
+
+
 def test_resuming_what_is_not_a_run_says_so(tmp_path: Path) -> None:
     output = tmp_path / "job.h5"
     output.write_bytes(b"something else")

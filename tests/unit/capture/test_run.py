@@ -6,13 +6,16 @@ import os
 import subprocess
 import sys
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import provml_hpc as provml
+from provml_hpc import records
 from provml_hpc.capture.disagreements import sentence
+from provml_hpc.capture.intake import LANE
 from provml_hpc.storage.recover import recover
 from tests.unit.capture.jobs import File, capture
 
@@ -76,6 +79,32 @@ def test_a_relative_output_is_that_of_the_moment(tmp_path: Path, monkeypatch: py
         job.run.flush()
     assert job.run.output == tmp_path / "job.h5"
     assert job.file.run.status == "finished"
+
+
+def test_journals_of_the_gone_stay_until_the_file_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Orphans:
+        removed = 0
+
+        def parcels(self) -> list[memoryview]:
+            frame = records.encode(records.Started(0, 2, 1, "host"), 1, 1)
+            return [memoryview(LANE.pack(1, 0, 1, 1, len(frame), zlib.crc32(frame))), memoryview(frame)]
+
+        def remove(self) -> None:
+            self.removed += 1
+
+    orphans = Orphans()
+    with capture(tmp_path, warn=True) as job:
+        session = job.run._session
+        session.orphans = orphans  # type: ignore[assignment]
+        with monkeypatch.context() as patch:
+            patch.setattr(session.storage, "commit", lambda: 1 / 0)
+            job.run.flush()
+        assert session.orphans is orphans
+        assert not orphans.removed
+        job.run.flush()
+        assert session.orphans is None
+        assert orphans.removed == 1
+    assert job.file.run.details["ranks"] == [0, 1]
 
 
 def test_a_warning_points_at_the_users_line(tmp_path: Path) -> None:
