@@ -7,10 +7,11 @@ import logging
 from typing import TYPE_CHECKING
 
 from provml_hpc import records
-from provml_hpc.capture import disagreements, flush_point, sampling
+from provml_hpc.capture import disagreements, flush_point, own_cost, sampling
 
 if TYPE_CHECKING:
     from provml_hpc.capture.session import Session
+    from provml_hpc.transport import Agreement
 
 log = logging.getLogger("provml_hpc")
 
@@ -68,13 +69,15 @@ def leave(session: Session, reason: str, error: str) -> None:
 def _write_end(session: Session, reason: str, error: str) -> None:
     if session.journal is None:
         return
-    for name, value in session.cost_ns.items():
-        unit = f"{name}_ns" if name != "flush_points" else name
-        session.write(records.Fact("capture", unit, "integer", str(value)))
+    # Should the run not end together with the others, this is what there is; else the last flush points come in, too.
+    for name, value in own_cost.of(session).items():
+        session.write(records.Fact("capture", name, "integer", str(value)))
     session.write(records.Ended(session.outcome, reason, error))
 
 
 def _together(session: Session, limit: float) -> None:
+    from provml_hpc.transport import Report
+
     # Whoever reads files has to hear who else does, and what was read has to get into the file: so the last flush
     # points repeat until every rank has nothing more to say.
     for thread in session.found_beside:
@@ -94,10 +97,14 @@ def _together(session: Session, limit: float) -> None:
         for clock in session.clocks.end(session.transport, limit):
             session.write(clock)
         _, trouble = flush_point.take_part(session, finishing=True, deadline=limit)
-    answer = ["", ""]
-    if session.is_writer:
-        answer = [trouble, ""] if trouble else _close_file(session, limit)
-    problem, remark = json.loads(session.transport.settle(json.dumps(answer).encode(), deadline=limit))
+
+    def close(agreement: Agreement, failed: Exception | None) -> bytes:
+        costs = {rank: json.loads(told) for rank, told in zip(session.members, agreement.requests, strict=True) if told}
+        return json.dumps([trouble, ""] if trouble else _close_file(session, limit, costs)).encode()
+
+    told = json.dumps(own_cost.of(session)).encode()
+    _, answer = session.transport.meet(Report(requests=told), [], None, close, deadline=limit)
+    problem, remark = json.loads(answer)
     if problem:
         session.trouble(f"the file was not closed: {problem}", teller=session.transport.writer)
     elif session.journal is not None:
@@ -109,11 +116,11 @@ def _together(session: Session, limit: float) -> None:
         session.warn(remark)  # no failure of the capture, so it does not count as its one warning
 
 
-def _close_file(session: Session, limit: float) -> list[str]:
-    """Close the file, and return what went wrong and what there is to remark."""
+def _close_file(session: Session, limit: float, costs: dict[int, dict[str, int]]) -> list[str]:
+    """Close the file, with what the capture cost by rank, and return what went wrong and what there is to remark."""
     if session.storage is None:
         return ["there is no output file", ""]
     try:
-        return ["", disagreements.sentence(session.storage.close(limit))]
+        return ["", disagreements.sentence(session.storage.close(limit, costs, session.rank))]
     except Exception as error:
         return [f"{error}; run: provml recover {session.output}", ""]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -74,6 +74,8 @@ def close(
     recovered: bool = False,
     replace: bool = True,
     limit: float = float("inf"),
+    costs: Mapping[int, Mapping[str, int]] | None = None,
+    rank: int | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> Graph:
     """Write the closed file of a run and give it its name.
@@ -94,6 +96,10 @@ def close(
         Whether a file of earlier attempts of the same run is replaced.
     limit
         Seconds after which to give up and leave it to a recovery.
+    costs
+        What the capture took, by rank and name, where it is known better than by what the ranks wrote down.
+    rank
+        The rank that the time of this close is told of.
     progress
         Called with how much of how much is written, now and then.
 
@@ -104,7 +110,8 @@ def close(
     StorageError
         The file could not be written, or not in time; what it was to be made from is untouched.
     """
-    until = monotonic() + limit
+    began = monotonic()
+    until = began + limit
 
     done = 0
 
@@ -120,9 +127,19 @@ def close(
         graph.run.committed_ns = int(commits["time_ns"][-1])
     status = ended_as(graph)
     graph.run.status = RECOVERED if recovered and status == INCOMPLETE else status
+    cost = graph.run.details.setdefault("cost", {})
+    for who, spent in (costs or {}).items():
+        for name, value in spent.items():
+            cost.setdefault(name, {})[who] = float(value)
+
+    def more(file: Any) -> None:
+        keep_records(file, frames)
+        if rank is not None:  # all but the sync and the name
+            cost.setdefault("close_ns", {})[rank] = float(int((monotonic() - began) * 1e9))
+
     temporary = scratch_of(output)
     try:
-        write_file(temporary, graph, commits, check=check, more=lambda file: keep_records(file, frames))
+        write_file(temporary, graph, commits, check=check, more=more)
         if replace and closed_run(output) == graph.run.uuid:
             temporary.replace(output)  # the file of its own earlier attempts, which this one holds too
         else:

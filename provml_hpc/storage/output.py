@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -220,8 +220,19 @@ class Output:
             self._ownership.beat()
             self._beaten = monotonic()
 
-    def close(self, limit: float = float("inf")) -> list[dict[str, Any]]:
+    def close(
+        self, limit: float = float("inf"), costs: Mapping[int, Mapping[str, int]] | None = None, rank: int | None = None
+    ) -> list[dict[str, Any]]:
         """Make the closed file, and remove the log once it is safe; return what ranks disagreed about.
+
+        Parameters
+        ----------
+        limit
+            Seconds after which to give up.
+        costs
+            What the capture took, by rank and name, where it is known better than by what the ranks wrote down.
+        rank
+            The rank that the time of the close itself is told of.
 
         Raises
         ------
@@ -230,7 +241,7 @@ class Output:
         """
         self._log.close()
         with LogReader(self._log.path) as log:
-            graph = closing.close(self.path, log, log.meta, log.summary(), limit=limit)
+            graph = closing.close(self.path, log, log.meta, log.summary(), limit=limit, costs=costs, rank=rank)
         closing.remove_log(self.path)
         return list(graph.run.details["disagreements"])
 

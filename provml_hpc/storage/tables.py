@@ -69,6 +69,8 @@ def write_file(
             try:
                 _write(file, graph, commits, check)
                 more(file)
+                # Last, since it tells what it took to get here.
+                careful.put_text(file, "details", json.dumps(graph.run.details, ensure_ascii=False, default=str))
                 file.flush()
                 os.fsync(file.id.get_vfd_handle())
             except BaseException:
@@ -97,7 +99,6 @@ def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], che
         file.attrs["apart"] = True
     file.attrs["started_ns"] = np.int64(run.started_ns)
     file.attrs["committed_ns"] = np.int64(run.committed_ns)
-    careful.put_text(file, "details", json.dumps(run.details, ensure_ascii=False, default=str))
     place_samples(graph)
     for name, tables in ((RECORDS, graph.nodes), (RELATIONS, graph.relations)):
         group = file.create_group(name)

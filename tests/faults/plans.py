@@ -64,11 +64,11 @@ _REBINDING = "provml_hpc.capture.rebinding"
 DYING: list[tuple[str, int, int]] = [
     (f"{_JOURNAL}:Journal.write", ANY, 60),
     (f"{_JOURNAL}:Segment.seal", ANY, 8),
-    ("provml_hpc.transport.mpi:Parallel.flush_point", ANY, 5),
-    ("provml_hpc.transport.mpi:Parallel.gather", ANY, 4),
+    ("provml_hpc.transport.mpi:Parallel.meet", ANY, 5),
+    ("provml_hpc.transport.steps:Steps.send", ANY, 12),
     (f"{_OUTPUT}:Output.append", WRITER, 4),
     (f"{_OUTPUT}:Output.commit", WRITER, 4),
-    ("provml_hpc.transport.mpi:Parallel.settle", ANY, 4),
+    ("provml_hpc.transport.meeting:Meeting._tell", ANY, 4),
     (f"{_JOURNAL}:Journal.restart", ANY, 4),
 ]
 """What a rank dies in first, while the others could go on."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import provml_hpc as provml
+from provml_hpc.storage.tables import read_attributes
 from tests.mpi import launch
 
 
@@ -18,6 +19,15 @@ def test_the_last_rank_writes_the_file(mpi_run: Callable[..., launch.Result], tm
         data = [row for row in file.entities if row.kind == "LearningDataset"]
         assert sorted(row.size for row in data) == [1, 2, 3]
         assert {row.digest_state for row in data} == {"whole"}
+    # The run measures itself: the last flush point and the close are in it, and every rank is.
+    cost = read_attributes(tmp_path / "last.h5")["details"]["cost"]
+    assert all(flush_points >= 2 for flush_points in cost["flush_points"].values())
+    for name in ("flush_ns", "gather_ns", "calls_estimated_ns"):
+        assert set(cost[name]) == {"0", "1", "2"}
+        assert min(cost[name].values()) > 0
+    assert set(cost["close_ns"]) == {"2"}
+    assert cost["close_ns"]["2"] > 0
+    assert cost["append_ns"]["2"] > 0
 
 
 def test_a_rank_that_does_not_write_loads_no_heavy_module(
