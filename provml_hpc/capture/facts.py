@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def _records(scope: str, facts: list[Fact]) -> Iterator[records.Fact]:
             yield records.Fact(scope, f"{fact.name}.comment", "text", fact.comment)
 
 
-def write(session: Session, persona: Any) -> tuple[str, list[Neighbour]]:
+def write(session: Session, persona: Any, asked: Collection[str] = ()) -> tuple[str, list[Neighbour]]:
     """Write the facts of this rank. *Collective*, since ranks of one node agree on who tells its facts.
 
     Returns
@@ -57,12 +57,12 @@ def write(session: Session, persona: Any) -> tuple[str, list[Neighbour]]:
         _write_persona(session, persona)
         # Listing packages and comparing a repository with its index takes up to seconds, so it is done beside the
         # training.
-        session.beside(lambda: _write_run(session), "provml-facts")
+        session.beside(lambda: _write_run(session, asked), "provml-facts")
     return str(me[0]), neighbours if "node" in scopes else []
 
 
-def _write_run(session: Session) -> None:
-    for record in _records("run", collect("run")):
+def _write_run(session: Session, asked: Collection[str]) -> None:
+    for record in _records("run", collect("run", asked)):
         session.write_aside(record)
 
 

@@ -19,7 +19,7 @@ from provml_hpc.capture.entity import Entity, Named
 from provml_hpc.capture.inert import InertSession
 from provml_hpc.capture.node import Node
 from provml_hpc.capture.session import Session
-from provml_hpc.environment import site_authority
+from provml_hpc.environment import recording, site_authority
 from provml_hpc.errors import (
     FileBusyError,
     FileMissingError,
@@ -177,6 +177,7 @@ def init(
     stop_signals: Iterable[str | int] = (),
     writer: int = 0,
     telemetry: bool | float | None = None,
+    record: Iterable[str] = (),
 ) -> Run:
     """Begin a run. *Collective* over the communicator.
 
@@ -219,6 +220,11 @@ def init(
         How often one rank a node samples its GPUs, the node and the ranks' processes, in a thread of its own: turns a
         second up to 10, True for once a second, False or 0 for no thread. By default the variable
         ``PROVML_TELEMETRY`` says so, and without it once a second, where psutil or nvidia-ml-py is installed.
+    record
+        What is recorded besides, since it may hold secrets: ``"arguments"`` (the words of the command line; by default
+        only options, numbers and paths that are there), ``"environment"`` (variables that tune software, from a list),
+        ``"diff"`` (how the code differs from its commit; by default a digest). What looks secret in them is hidden.
+        The variable ``PROVML_RECORD``, a list with commas, asks too.
 
     Raises
     ------
@@ -236,6 +242,7 @@ def init(
     size = places.parse_bytes(buffer)
     wanted = signals.numbers(stop_signals)
     hz = parse_rate(telemetry)
+    asked = recording.parse(record)
     name = clean_text(str(name))
     path = Path(os.path.abspath(output))  # noqa: PTH100 - links stay as the user wrote them
     cls = "LearningExperimentExecution" if phase == "learning" else "WorkflowExecution"
@@ -294,7 +301,7 @@ def init(
                 teller=session.transport.writer,
             )
         try:
-            node, neighbours = facts.write(session, persona)
+            node, neighbours = facts.write(session, persona, asked)
             if hz and neighbours and session.alive:
                 sampling.begin(session, node, neighbours, hz)
         except TransportError as error:

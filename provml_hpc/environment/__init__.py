@@ -6,7 +6,7 @@ found is absent, or a fact that ends with ``.reason`` says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from provml_hpc.environment.authority import Authority, site_authority
@@ -18,7 +18,7 @@ __all__ = ["Authority", "Fact", "Scope", "collect", "redact_arguments", "redact_
 Scope = Literal["run", "node", "rank"]
 
 
-def collect(scope: Scope) -> list[Fact]:
+def collect(scope: Scope, record: Collection[str] = ()) -> list[Fact]:
     """Find the facts of one scope.
 
     Parameters
@@ -27,6 +27,8 @@ def collect(scope: Scope) -> list[Fact]:
         ``"run"``: what is the same on all ranks, so that one rank finds it once (it lists the installed packages and
         looks at every tracked file of the code's repository, which takes up to two seconds). ``"node"``: what is the
         same for all ranks of a node. ``"rank"``: what belongs to this process alone; cheap.
+    record
+        What is told besides, though it may hold secrets: see :mod:`provml_hpc.environment.recording`.
 
     Returns
     -------
@@ -39,22 +41,31 @@ def collect(scope: Scope) -> list[Fact]:
     ['process.id']
     """
     # Imported here, because most ranks never ask for the run's facts and the start of every rank is paid by all.
-    from provml_hpc.environment import host, mpi, scheduler
+    from provml_hpc.environment import accelerators, host, launcher, mpi, scheduler
 
     finders: list[tuple[str, Callable[[], list[Fact]]]]
     if scope == "run":
-        from provml_hpc.environment import authority, code, packages
+        from provml_hpc.environment import authority, code, packages, recording, software
 
         finders = [
-            ("run", host.run_facts),
-            ("code", code.code_facts),
+            ("run", lambda: host.run_facts(words=recording.ARGUMENTS in record)),
+            ("launcher", launcher.launch_facts),
+            ("software", software.software_facts),
+            ("accelerator", accelerators.library_facts),
+            ("code", lambda: code.code_facts(diff=recording.DIFF in record)),
             ("scheduler", scheduler.job_facts),
             ("mpi", mpi.library_facts),
             ("authority", authority.authority_facts),
             ("package", packages.package_facts),
         ]
+        if recording.ENVIRONMENT in record:
+            finders.append(("environment", recording.environment_facts))
     elif scope == "node":
-        finders = [("host", host.node_facts), ("scheduler", scheduler.node_facts)]
+        finders = [
+            ("host", host.node_facts),
+            ("driver", accelerators.driver_facts),
+            ("scheduler", scheduler.node_facts),
+        ]
     else:
         finders = [("process", host.rank_facts), ("mpi", mpi.rank_facts)]
     facts: list[Fact] = []

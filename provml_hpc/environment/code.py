@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from provml_hpc.environment import git_diff
 from provml_hpc.environment.facts import Fact
 from provml_hpc.environment.git_index import read_index
 from provml_hpc.environment.git_objects import GitFormatError
@@ -14,7 +15,9 @@ from provml_hpc.environment.host import script_path
 from provml_hpc.environment.redaction import redact_text
 
 
-def code_facts(script: Path | None = None, directory: Path | None = None, seconds: float = 2.0) -> list[Fact]:
+def code_facts(
+    script: Path | None = None, directory: Path | None = None, seconds: float = 2.0, *, diff: bool = False
+) -> list[Fact]:
     """Describe the repository that holds the script, or else the working directory.
 
     Parameters
@@ -24,14 +27,17 @@ def code_facts(script: Path | None = None, directory: Path | None = None, second
     directory
         Where to look when the script lies in no repository; the working directory by default.
     seconds
-        Longest time for the look at the tracked files.
+        Longest time for the look at the tracked files, and once more for how they differ.
+    diff
+        Whether to give the difference itself, too.
 
     Returns
     -------
     list of Fact
         ``code.repository`` (top folder), ``code.commit``, ``code.branch`` (absent if HEAD is detached), ``code.dirty``
         (``"true"``, ``"false"`` or ``"unknown"``, the reason in the comment), ``code.remote`` (where ``origin`` is,
-        without credentials), ``code.script_tracked``; or ``code.reason`` alone.
+        without credentials), ``code.script_tracked``; where tracked files differ ``code.diff_sha256``, ``code.changed``
+        (how many) and, if wanted, ``code.diff``; or ``code.reason`` alone.
     """
     script = script_path() if script is None else script
     try:
@@ -54,12 +60,25 @@ def code_facts(script: Path | None = None, directory: Path | None = None, second
         facts.append(Fact("code.branch", head.branch))
     state = working_tree_state(repository, seconds)
     facts.append(Fact("code.dirty", state.dirty, state.reason))
+    if state.dirty == "true":
+        facts += _diff_facts(repository, seconds, diff)
     remote = repository.settings.get("remote.origin.url")
     if remote:
         facts.append(Fact("code.remote", redact_text(remote)))
     tracked = None if script is None else _is_tracked(repository, script.resolve())
     if tracked is not None:
         facts.append(Fact("code.script_tracked", tracked))
+    return facts
+
+
+def _diff_facts(repository: Repository, seconds: float, diff: bool) -> list[Fact]:
+    try:
+        found = git_diff.changes(repository, seconds)
+        facts = [Fact("code.diff_sha256", git_diff.digest(found)), Fact("code.changed", len(found))]
+        if diff:
+            facts.append(Fact("code.diff", redact_text(git_diff.text(repository, found))))
+    except (OSError, GitFormatError, ValueError, RecursionError) as error:
+        return [Fact("code.diff.reason", getattr(error, "strerror", None) or str(error))]
     return facts
 
 

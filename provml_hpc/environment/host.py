@@ -11,34 +11,33 @@ import sys
 from pathlib import Path
 
 from provml_hpc.environment.facts import Fact
-from provml_hpc.environment.redaction import HIDDEN, redact_arguments
+from provml_hpc.environment.redaction import HIDDEN, plain_arguments, redact_arguments
 
 COMMAND_LIMIT = 65536
 """Longest command line that is recorded whole, in characters."""
 
 _SCRIPT_LIMIT = 64 * 2**20
-# Variables of the site's tools that name software and carry no secret: the only ones besides the scheduler's.
-_MODULES = "LOADEDMODULES"
-_CONTAINERS = ("APPTAINER_CONTAINER", "SINGULARITY_CONTAINER")
+_NETWORKS = Path("/sys/class")
 
 
-def run_facts() -> list[Fact]:
-    """Describe who runs what, where, with which Python: the same on all ranks."""
+def run_facts(*, words: bool = False) -> list[Fact]:
+    """Describe who runs what, where, with which Python: the same on all ranks.
+
+    Parameters
+    ----------
+    words
+        Whether the command line is told with all of its words that do not look secret, and not only with what can be
+        none.
+    """
     facts = [Fact("user.name", user_name()), Fact("user.id", os.getuid())]
-    facts += _command_facts()
-    facts += [
+    return [
+        *facts,
+        *_command_facts(words),
         Fact("python.version", platform.python_version()),
         Fact("python.implementation", platform.python_implementation()),
         Fact("python.executable", sys.executable or ""),
         Fact("python.prefix", sys.prefix),
     ]
-    modules = os.environ.get(_MODULES, "")
-    if modules:
-        facts.append(Fact("software.modules", modules))
-    container = next((os.environ[name] for name in _CONTAINERS if os.environ.get(name)), "")
-    if container:
-        facts.append(Fact("software.container", container))
-    return facts
 
 
 def node_facts() -> list[Fact]:
@@ -61,7 +60,27 @@ def node_facts() -> list[Fact]:
         facts.append(Fact("host.cpu_count", count))
     with contextlib.suppress(OSError, ValueError):
         facts.append(Fact("host.memory_bytes", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")))
+    networks = _networks(_NETWORKS)
+    if networks:
+        facts.append(Fact("host.network", networks))
     return facts
+
+
+def _networks(classes: Path) -> str:
+    """Name the fast networks of this node, with the rates of their ports: InfiniBand and its kin, Slingshot."""
+    found = []
+    for port in sorted(classes.glob("infiniband/*/ports/*")):
+        told = [_line(port / name) for name in ("link_layer", "rate")]
+        found.append(" ".join(filter(None, [port.parents[1].name, *told])))
+    found += [f"{device.name} Slingshot" for device in sorted(classes.glob("cxi/*"))]
+    return ", ".join(found)
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "replace").strip()
+    except OSError:
+        return ""
 
 
 def rank_facts() -> list[Fact]:
@@ -100,16 +119,17 @@ def script_path() -> Path | None:
     return path if path.is_file() else None
 
 
-def _command_facts() -> list[Fact]:
+def _command_facts(words: bool) -> list[Fact]:
     import hashlib  # OpenSSL, which only the rank that tells of the script needs
 
     given = list(getattr(sys, "orig_argv", None) or sys.argv)
-    arguments = redact_arguments(given)
+    arguments = redact_arguments(given) if words else plain_arguments(given, _programs(given))
     line = shlex.join(arguments)
     remarks = []
     hidden = sum(argument.count(HIDDEN) for argument in arguments) - sum(argument.count(HIDDEN) for argument in given)
     if hidden > 0:
-        remarks.append(f"{hidden} value(s) that look secret are hidden")
+        asked = "" if words else ', which is all but options, numbers and paths; record=["arguments"] shows more'
+        remarks.append(f"{hidden} value(s) that {'look' if words else 'may be'} secret are hidden{asked}")
     if len(line) > COMMAND_LIMIT:
         remarks.append(f"cut from {len(line)} characters")
         line = line[:COMMAND_LIMIT]
@@ -127,6 +147,18 @@ def _command_facts() -> list[Fact]:
         except OSError as error:
             facts.append(Fact("command.script_sha256.reason", str(error.strerror)))
     return facts
+
+
+def _programs(given: list[str]) -> set[int]:
+    """Return which words of a command line name the programs: the interpreter, and the script or module."""
+    script = sys.argv[0] if sys.argv and sys.argv[0] not in ("", "-c", "-m") else None
+    places = {0}
+    for place, word in enumerate(given[1:], 1):
+        if word == script or given[place - 1] == "-m":
+            return places | {place}
+        if word == "-c":
+            break
+    return places
 
 
 def _field(path: Path, key: str, sign: str) -> str:

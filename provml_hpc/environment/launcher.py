@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from provml_hpc.environment.facts import Fact
+
 OPEN_MPI, PMI, PMIX, SRUN, TORCHRUN = "Open MPI", "PMI", "PMIx", "srun", "torchrun"
 """Kinds of launch: by the interface through which the processes find each other. Those of the last two do not."""
 
@@ -157,6 +159,15 @@ def detect(environ: Mapping[str, str] | None = None) -> Launch:
         said = _said(environ, sign.variable, *sign.sizes)
         return Launch(sign.kind, name, rank, size, _here(environ), said, tuple(leftovers))
     return _srun(environ, tuple(leftovers))
+
+
+def launch_facts() -> list[Fact]:
+    """Give the launcher's kind, its name and how many processes it started; empty where there was none."""
+    launch = detect()
+    if not launch.kind:
+        return []
+    facts = [Fact("launcher.kind", launch.kind), Fact("launcher.name", launch.name)]
+    return facts if launch.size is None else [*facts, Fact("launcher.size", launch.size)]
 
 
 def _torchrun(environ: Mapping[str, str]) -> Launch | None:

@@ -15,8 +15,9 @@ The rule, which prefers hiding too much to telling a secret:
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 HIDDEN = "[redacted]"
 
@@ -44,6 +45,11 @@ _VALUE = re.compile(r"""\\?"[^"]*"?|'[^']*'?|(?:(?:bearer|basic|token|digest)\s+
 _WHOLE = re.compile(r"(?P<name>[+~]{0,2}-{0,2}[A-Za-z_][A-Za-z0-9_.\-]*)=", re.ASCII)
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z0-9_.\-]*")
 _USER_PART = re.compile(r"(?<![A-Za-z0-9+.\-])(?P<scheme>[A-Za-z0-9+.\-]+)://(?P<user>[^\s/?#]+)@")
+_PLAIN = re.compile(
+    r"[-+]?\d{0,9}\.?\d{1,9}(?:[eE][-+]?\d{1,3})?|\d{1,9}\.|true|false|yes|no|on|off|none|null|inf|nan|",
+    re.IGNORECASE | re.ASCII,
+)
+_LONGEST_PATH = 4096
 _TOKENS = re.compile(
     r"gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_\-]{16,}|hf_[A-Za-z0-9]{16,}"
     r"|sk-[A-Za-z0-9_\-]{16,}|xox[abeoprs]-[A-Za-z0-9\-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16}"
@@ -78,6 +84,43 @@ def redact_text(text: str) -> str:
     text = _hide_values(text)
     text = _USER_PART.sub(_hide_user, text)
     return _TOKENS.sub(HIDDEN, text)
+
+
+def plain_arguments(arguments: Sequence[str], programs: Collection[int] = ()) -> list[str]:
+    """Keep of a command line what cannot be a secret, and hide all else.
+
+    Kept are the names of options, short numbers, yes and no, and paths that are there, unless their option has a secret
+    name; and the words at some places, which name programs.
+
+    Examples
+    --------
+    >>> plain_arguments(["train.py", "--lr=0.1", "--name", "blue", "--pin", "7", "--token", "12"], {0})
+    ['train.py', '--lr=0.1', '--name', '[redacted]', '--pin', '7', '--token', '[redacted]']
+    """
+    clean: list[str] = []
+    secret = False
+    for place, argument in enumerate(arguments):
+        named = _WHOLE.match(argument)
+        if place in programs or (_OPTION.fullmatch(argument) and not _TOKENS.search(argument)):
+            clean.append(redact_text(argument))
+        elif named:
+            value = argument[named.end() :]
+            kept = _is_plain(value) and not is_secret_name(named["name"])
+            clean.append(argument[: named.end()] + (value if kept else HIDDEN))
+        else:
+            clean.append(argument if _is_plain(argument) and not secret else HIDDEN)
+        secret = bool(_OPTION.fullmatch(argument)) and is_secret_name(argument)
+    return clean
+
+
+def _is_plain(value: str) -> bool:
+    if _PLAIN.fullmatch(value):
+        return True
+    # A path says no more than its name, which is in the open on the file system.
+    try:
+        return len(value) <= _LONGEST_PATH and os.path.lexists(value) and not _TOKENS.search(value)
+    except ValueError:
+        return False
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:

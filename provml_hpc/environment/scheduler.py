@@ -19,10 +19,18 @@ scheduler.tasks             number of tasks, an integer
 scheduler.cpus_per_task     processors a task, an integer
 scheduler.gpus_per_node     GPUs on this node, an integer
 scheduler.gpus_per_task     GPUs a task, an integer
+scheduler.gpus              GPUs of the whole job, an integer
+scheduler.tasks_per_node    tasks on each node, as the scheduler writes them
 scheduler.memory_per_node   memory limit a node, in bytes
+scheduler.memory_per_cpu    memory limit a processor, in bytes
+scheduler.memory_per_gpu    memory limit a GPU, in bytes
+scheduler.array_size        how many tasks the job array has, an integer
+scheduler.reservation       the reservation that it runs in
 scheduler.restart_count     how often the job was requeued, an integer
 scheduler.restarted         whether it was, where only that is known
 scheduler.end_time          when the time limit ends the job, in seconds since the epoch, an integer
+scheduler.start_time        when it started, in seconds since the epoch, an integer
+scheduler.time_limit_s      how long it may take, in seconds, an integer
 scheduler.submit_host       where it was submitted
 scheduler.submit_directory  and in which folder
 scheduler.outer             name and id of a scheduler's job around this one, for example ``slurm 123``
@@ -56,6 +64,7 @@ _SLURM = (
     ("SLURM_JOB_PARTITION", "partition"),
     ("SLURM_JOB_ACCOUNT", "account"),
     ("SLURM_JOB_QOS", "qos"),
+    ("SLURM_JOB_RESERVATION", "reservation"),
     ("SLURM_SUBMIT_HOST", "submit_host"),
     ("SLURM_SUBMIT_DIR", "submit_directory"),
 )
@@ -63,6 +72,9 @@ _SLURM_COUNTS = (
     ("SLURM_CPUS_PER_TASK", "cpus_per_task"),
     ("SLURM_GPUS_ON_NODE", "gpus_per_node"),
     ("SLURM_GPUS_PER_TASK", "gpus_per_task"),
+    ("SLURM_GPUS", "gpus"),
+    ("SLURM_ARRAY_TASK_COUNT", "array_size"),
+    ("SLURM_JOB_START_TIME", "start_time"),
     ("SLURM_JOB_END_TIME", "end_time"),
 )
 _PBS = (
@@ -160,6 +172,17 @@ def _slurm(environ: Mapping[str, str], host: str) -> _Job | None:
         memory = each * (_count(environ.get("SLURM_CPUS_ON_NODE")) or 0)
     if memory:
         properties["memory_per_node"] = memory * 2**20
+    for what in ("cpu", "gpu"):
+        each = _count(environ.get(f"SLURM_MEM_PER_{what.upper()}"))
+        if each:  # in MiB; 0 stands for all there is
+            properties[f"memory_per_{what}"] = each * 2**20
+    spread = environ.get("SLURM_STEP_TASKS_PER_NODE") if "step_id" in properties else None
+    spread = spread or environ.get("SLURM_TASKS_PER_NODE")
+    if spread:
+        properties["tasks_per_node"] = spread
+    start, end = properties.get("start_time"), properties.get("end_time")
+    if isinstance(start, int) and isinstance(end, int) and end > start:
+        properties["time_limit_s"] = end - start
     # Slurm sets the count from the first requeue on.
     properties["restart_count"] = _count(environ.get("SLURM_RESTART_COUNT")) or 0
     return _Job("slurm", properties)
@@ -190,6 +213,7 @@ def _pbs(environ: Mapping[str, str], host: str) -> _Job | None:
         properties["tasks"] = len(nodes)
     else:
         properties.update(_counts(environ, (("PBS_NUM_NODES", "nodes"), ("PBS_NP", "tasks"))))
+    properties.update(_counts(environ, (("PBS_WALLTIME", "time_limit_s"), ("PBS_NGPUS", "gpus_per_node"))))
     return _Job("pbs", properties)
 
 

@@ -39,7 +39,7 @@ def capture(folder: Path, name: str = "job", *, warn: bool = False, **settings: 
     """Run a job of one process; unless `warn`, a warning is an error."""
     arguments: dict[str, Any] = {"phase": "learning", "output": folder / "job.h5", **settings}
     # What the machine is has tests of its own, and takes a second to find.
-    found, facts.collect = facts.collect, lambda scope: []
+    found, facts.collect = facts.collect, lambda scope, record=(): []
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
