@@ -22,7 +22,7 @@ from provml_hpc.journal import FIRST
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.recover import recover
-from tests.faults.fuzz import hdf5, originals, targets, workers
+from tests.faults.fuzz import hdf5, least, originals, targets, workers
 from tests.faults.fuzz.originals import Originals
 from tests.mpi import launch
 
@@ -188,3 +188,46 @@ def test_a_link_among_the_journals_is_not_followed(made: Originals, tmp_path: Pa
     found = recover(output, force=True)
     assert any(name in trouble for trouble in found.damage)
     assert elsewhere.read_bytes()[FIRST:] == made.journals[name][FIRST:]
+
+
+@pytest.mark.parametrize(
+    ("sign", "offset", "value"),
+    [(b"FRHP", 110, 0), (b"FRHP", 113, 0), (b"BTHD", 5, 1), (b"BTHD", 7, 0), (b"BTHD", 9, 255), (b"BTHD", 10, 0)],
+)
+def test_one_byte_that_brings_hdf5_down(sign: bytes, offset: int, value: int, made: Originals, tmp_path: Path) -> None:
+    """Found by the campaign: with its checksum made anew, such a byte crashes HDF5 2.0, or keeps it for ever."""
+    start, end, place = next(one for one in hdf5.blocks(made.closed) if made.closed[one[0] :].startswith(sign))
+    mutant = bytearray(made.closed)
+    mutant[start + offset] = value
+    mutant[place : place + 4] = hdf5.checksum(bytes(mutant[start:end])).to_bytes(4, "little")
+    path = tmp_path / "job.h5"
+    path.write_bytes(mutant)
+    done = subprocess.run(
+        [sys.executable, "-m", "provml_tools.cli", "info", str(path)],
+        env=launch.environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert targets.judge("info", done.returncode, done.stderr) in ("clean error", "done")
+
+
+def test_what_brings_something_down_is_made_small(made: Originals) -> None:
+    origin = bytes(1000)
+    mutant = bytearray(origin)
+    for at in range(0, 1000, 50):
+        mutant[at] = 7
+    assert least.shrink(lambda data: data[300] == 7 and data[850] == 7, origin, bytes(mutant)) == bytes(
+        7 * (at in (300, 850)) for at in range(1000)
+    )
+
+
+@pytest.mark.parametrize("started", ["x", 1e308, 2**70, None, [1]])
+def test_a_journal_may_say_anything_of_its_start(started: object, made: Originals, tmp_path: Path) -> None:
+    output = _laid_out(made, tmp_path / "job")
+    partial_of(output).unlink()
+    for path in hidden_of(output).glob("*.journal"):
+        data = path.read_bytes()
+        said = json.loads(data[64 : 64 + int.from_bytes(data[56:60], "little")])
+        told = json.dumps({**said, "started_ns": started}).encode()
+        path.write_bytes(
+            data[:56] + len(told).to_bytes(4, "little") + data[60:64] + told.ljust(FIRST - 64, b"\0") + data[FIRST:]
+        )
+    assert recover(output, force=True).taken > 0

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.fuzz import originals, targets, workers
+from tests.faults.fuzz import least, originals, targets
 from tests.faults.fuzz.workers import Campaign, Found
 
 _COLUMNS = ("done", "clean error", "found invalid", "contained", "not made", "fault")
@@ -28,6 +28,7 @@ def main() -> int:
         "--originals", type=Path, help="a folder for the files that are spoiled, made if it is not there"
     )
     parser.add_argument("--state", type=Path, help="a file that remembers what was done, so that a campaign goes on")
+    parser.add_argument("--least", action="store_true", help="make what is kept as small as it can be")
     options = parser.parse_args()
     state = json.loads(options.state.read_text()) if options.state and options.state.exists() else {}
     shared = Path("/dev/shm")
@@ -54,6 +55,8 @@ def main() -> int:
 
             campaign.run(range(options.seed + found.files, options.seed + options.files), note)
             everything.append(found)
+            for seed in campaign.kept if options.least else ():
+                print(f"   {target} {seed}: {least.least(campaign, seed, options.keep / 'least')}", flush=True)
             for seed, fault in found.faults[:20]:
                 print(f"   {target} {seed}: {fault}", flush=True)
     call = f"--target {' '.join(options.target)} --files {options.files} --seed {options.seed}"
@@ -84,6 +87,3 @@ def table(everything: list[Found]) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-__all__ = ["main", "table", "tell", "workers"]

@@ -119,8 +119,13 @@ def _end(data: bytes, at: int, sign: bytes) -> int:
         start = at + 6 + (16 if flags & 0x20 else 0) + (4 if flags & 0x10 else 0)
         return start + width + int.from_bytes(data[start : start + width], "little")
     if sign == b"OCHK":
-        told = data.find(at.to_bytes(8, "little"))
-        return at + int.from_bytes(data[told + 8 : told + 16], "little") - 4 if told >= 0 else 0
+        told = data.find(at.to_bytes(8, "little"))  # its length stands where its address does
+        while told >= 0:
+            end = at + int.from_bytes(data[told + 8 : told + 16], "little") - 4
+            if at < end < len(data) and data[end : end + 4] == checksum(data[at:end]).to_bytes(4, "little"):
+                return end
+            told = data.find(at.to_bytes(8, "little"), told + 1)
+        return 0
     if sign == b"BTHD":
         return at + 34
     if sign == b"BTLF":  # its records are counted elsewhere: look where the checksum fits

@@ -139,6 +139,7 @@ def face(target: str, mutant: Mutant, seed: int) -> str:
 def command(target: str, output: Path, seed: int) -> list[str]:
     """Return the command line that a target stands for, with the options that a seed has it."""
     path = str(output)
+    target = "info" if target == "log" else target  # which is how a person comes to read one
     if target == "recover":
         return ["recover", path, "--force"]
     if target == "info":

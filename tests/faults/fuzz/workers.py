@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import select
@@ -55,6 +54,8 @@ class Campaign:
     def __init__(self, originals: Originals, target: str, root: Path, keep: Path | None = None) -> None:
         self.originals, self.target, self.root, self.keep = originals, target, root, keep
         self.found = Found(target)
+        self.kept: list[int] = []
+        """Seeds of the mutants that brought something down."""
         self.work = root / "work"
         self.work.mkdir(exist_ok=True)
 
@@ -123,19 +124,20 @@ class Campaign:
             self.found.outcomes[ending] += 1  # HDF5 did not come back from writing it
             return
         self._keep(seed)
-        if ending in ("SIGVTALRM", "slept") or self.target in ("journal", "log"):
-            # Not in HDF5, or not a command: nothing stands between it and the user.
+        if ending in ("SIGVTALRM", "slept") or self.target == "journal":
+            # Not in HDF5: nothing stands between it and the user.
             self.found.outcomes["fault"] += 1
             self.found.faults.append((seed, f"FAULT {ending}"))
             return
         folder = Path(tempfile.mkdtemp(dir=self.work))
         try:
             mutant = targets.spoil(self.originals, folder / "job", self.target, seed)
+            command = targets.command(self.target, mutant.output, seed)
             done = subprocess.run(
-                [sys.executable, "-m", "provml_tools.cli", *targets.command(self.target, mutant.output, seed)],
+                [sys.executable, "-m", "provml_tools.cli", *command],
                 env=launch.environment(), capture_output=True, text=True, timeout=600, errors="replace",
             )  # fmt: skip
-            targets.judge(self.target, done.returncode, done.stderr)
+            targets.judge(command[0], done.returncode, done.stderr)
             left = [path.name for path in mutant.output.parent.iterdir() if path.suffix == ".tmp"]
             if left:
                 raise targets.FaultError(f"left {left}")
@@ -149,6 +151,7 @@ class Campaign:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _keep(self, seed: int) -> None:
+        self.kept.append(seed)
         if self.keep is not None:
             place = self.keep / f"{self.target}-{seed}"
             shutil.rmtree(place, ignore_errors=True)
@@ -204,66 +207,3 @@ def _work(campaign: Campaign, seeds: range, writer: int) -> None:
         code = 0
     finally:
         os._exit(code)
-
-
-def shrink(campaign: Campaign, bad: Callable[[bytes], bool], origin: bytes, mutant: bytes) -> bytes:
-    """Make the difference between a mutant and its origin as small as it can be while it stays bad.
-
-    Spans that differ are put back by halves, then one by one (delta debugging). Mutants of another length keep it.
-    """
-    size = min(len(origin), len(mutant))
-    spans = _spans(origin[:size], mutant[:size])
-    parts = 2
-    while len(spans) > 1:
-        step = -(-len(spans) // parts)
-        for start in range(0, len(spans), step):
-            fewer = spans[:start] + spans[start + step :]
-            if fewer and bad(_with(origin[:size], mutant, fewer)):
-                spans, parts = fewer, max(parts - 1, 2)
-                break
-        else:
-            if step == 1:
-                break
-            parts = min(parts * 2, len(spans))
-    return _with(origin[:size], mutant, spans)
-
-
-def _spans(one: bytes, other: bytes) -> list[tuple[int, int]]:
-    spans: list[tuple[int, int]] = []
-    for at in (at for at in range(len(one)) if one[at] != other[at]):
-        if spans and spans[-1][1] == at and at - spans[-1][0] < 8:
-            spans[-1] = spans[-1][0], at + 1
-        else:
-            spans.append((at, at + 1))
-    return spans
-
-
-def _with(origin: bytes, mutant: bytes, spans: list[tuple[int, int]]) -> bytes:
-    made = bytearray(origin)
-    for start, end in spans:
-        made[start:end] = mutant[start:end]
-    return bytes(made) + mutant[len(origin) :]
-
-
-def is_bad(campaign: Campaign, seed: int, place: str) -> Callable[[bytes], bool]:
-    """Return a function that tells whether a target fails on some bytes, at the place of the file that was spoiled."""
-
-    def bad(data: bytes) -> bool:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            with contextlib.suppress(BaseException):
-                limit()
-                folder = Path(tempfile.mkdtemp(dir=campaign.work))
-                mutant = targets.spoil(campaign.originals, folder / "job", campaign.target, seed)
-                (mutant.output.parent / place).write_bytes(data)
-                signal.setitimer(signal.ITIMER_VIRTUAL, WHOLE_S)
-                targets.face(campaign.target, mutant, seed)
-                code = 0
-            os._exit(code)
-        status = os.waitpid(child, 0)[1]
-        for folder in campaign.work.iterdir():
-            shutil.rmtree(folder, ignore_errors=True)
-        return status != 0
-
-    return bad

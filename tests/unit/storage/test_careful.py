@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -147,3 +148,27 @@ def test_a_file_of_the_older_format_is_read(path: Path, monkeypatch: pytest.Monk
         for name in (one for one in new.names("records") if one != "MetricSeries"):  # which has the name of its file
             graphs.equal(new.table("records", name), older.table("records", name))
         assert [one.measures for one in new.samples()] == [one.measures for one in older.samples()]
+
+
+@pytest.mark.parametrize("values", [np.zeros(1), np.zeros(1, np.bool_), np.zeros(1, np.int64)])
+def test_a_column_of_another_type_is_refused_where_it_is_read(values: Any, path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        del file[LABEL]
+        file[LABEL] = values
+    with TablesFile(path) as file, pytest.raises(FormatError, match="the column label of TrainingExecution is"):
+        file.table("records", "TrainingExecution")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"failures": 5}, {"failures": [1]}, {"dropped": [{"count": "many"}]}, {"cost": {"flush": {"0": "x"}}},
+        {"ranks": {"a": 1}}, {"attempts": ["1"]}, {"cost": {"flush": 7}}, {"dropped": [{"count": 2**70}]},
+    ],
+)  # fmt: skip
+def test_details_that_are_not_what_they_should_be_are_left_out(told: dict[str, Any], path: Path) -> None:
+    with h5py.File(path, "r+") as file:
+        careful.put_text(file, "details", json.dumps({"new": [1], "ranks": [0], **told}))
+    with TablesFile(path) as file:
+        expected = {"new": [1], "ranks": [0]}
+        assert file.run.details == {name: value for name, value in expected.items() if name not in told}
