@@ -104,8 +104,7 @@ def test_a_quota_under_a_strict_run(job: Job, tmp_path: Path) -> None:
         assert "could not be written" in job("strict", home / "job.h5")["error"]
 
 
-@pytest.mark.parametrize("ranks", [None, 2])
-@pytest.mark.parametrize("options", [[], ["no-locks"]])
+@pytest.mark.parametrize(("options", "ranks"), [([], None), (["no-locks"], 2)])
 def test_a_disk_that_cannot_be_mapped(options: list[str], ranks: int | None, job: Job, tmp_path: Path) -> None:
     """The journal takes the next place; the file lies where it should all the same."""
     with _odd(tmp_path / "odd", *options) as disk:
