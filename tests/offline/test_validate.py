@@ -21,6 +21,7 @@ from provml_hpc.storage.tables import COMMIT_ROW, write_file
 from provml_tools.cli import main
 from provml_tools.validate import Report, validate, validate_graph, validate_together
 from provml_tools.validate.content import Content
+from provml_tools.validate.nodes import Nodes
 from tests.offline.graphs import NOON, OTHER_RUN, GraphMaker, graphs, learning_graph
 
 LEVELS = ("format", "prov")
@@ -315,7 +316,7 @@ def test_ends_that_do_not_go_together_are_found(relation: str, subject: str, tar
     run = make.node("LearningExperimentExecution", make.info.uuid, run=make.info.uuid, start_ns=NOON, end_ns=NOON + 9)
     ends = [make.node(cls, label=cls) for cls in (subject, target)]
     make.relate(relation, *ends)
-    (found,) = (one for one in Content(make.graph()).check() if one.constraint in ("domain", "range"))
+    (found,) = (one for one in Content(Nodes(make.graph())).check() if one.constraint in ("domain", "range"))
     assert found.constraint == "range"
     assert f"from a {subject}, and to a {target}" in found.message
     assert run == 0

@@ -47,7 +47,7 @@ def validate_graph(graph: Graph, report: Report, tolerance: int = SKEW_NS) -> No
 
     ahead = len(report.findings)
     nodes = Nodes(graph)
-    records = content.Content(graph, nodes)
+    records = content.Content(nodes)
     report.checked |= {"records": records.records, "statements": records.statements, "samples": records.samples}
     if FORMAT in report.levels:
         report.extend(records.check())

@@ -30,7 +30,8 @@ _CHUNK = 1 << 18
 class Content:
     """The records of one graph, by id."""
 
-    def __init__(self, graph: Graph, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes) -> None:
+        graph = nodes.graph
         self._graph, self._nodes = graph, nodes
         self._told: Counter[str] = Counter()
         self.records = nodes.count
