@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from provml_hpc import identity, vocabulary
-from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, Graph, SampleTable, Table, key_of
+from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, SampleTable, Table, key_of
 from provml_tools.rdf import terms
 from provml_tools.validate.findings import LIMIT, WARNING, Finding
 from provml_tools.validate.layout import UUID, fault
