@@ -27,8 +27,39 @@ _NEWER = "Use the release that wrote the file, or a newer one."
 _KINDS = {"integer": "iu", "real": "f", "boolean": "b"}
 
 
+RULES = {
+    "readable": "the file can be read at all",
+    "log": "a log that is still written has no damaged part",
+    "root-attribute": "the root attributes are there, and of their types",
+    "status": "the status is one of those of a closed file",
+    "group": "the groups are there, and are groups",
+    "encoding": "a table says what it is, of which version, and how many rows it has",
+    "columns": "the columns are those that the table tells of and that its class needs",
+    "column-length": "a column has as many rows as its table",
+    "column-type": "a column is of the type that the vocabulary gives it",
+    "commits": "the commits are numbered from 1 without gaps",
+    "samples-attribute": "a table of samples says of which activity they are",
+    "unknown-table": "the vocabulary has the class or relation (a warning: it may be newer)",
+    "identifier": "ids are dense and unique, uuids are uuids and unique",
+    "abstract-class": "an abstract class has no records",
+    "run": "one record is the execution that the file is of",
+    "choice": "a text of few possible values is one of them",
+    "value": "a captured value has the form of its type",
+    "no-record": "the ends of relations are records",
+    "domain": "the subject of a relation is of a class that it may have",
+    "range": "the object of a relation is of a class that it may have, also together with the subject",
+    "plan": "the plan of an association is of the kind that the activity follows",
+    "repeated": "a relation is not said twice in the same words (a warning)",
+    "content": "the uuid of bytes follows from their digest and size",
+    "samples": "samples are of an activity and its sections, in order of rank and attempt",
+    "series": "a series sums up its samples truly",
+}
+"""What a file has to keep to, by the names of findings."""
+
+
 def fault(rule: str, record: str, message: str, remedy: str, severity: str = VIOLATION) -> Finding:
-    """Return that a file is not as the format wants it."""
+    """Return that a file is not as the format wants it, by one of `RULES`."""
+    assert rule in RULES, rule
     return Finding(FORMAT, rule, record, message, remedy, severity)
 
 
