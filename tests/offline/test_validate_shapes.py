@@ -51,7 +51,7 @@ def shapes_graph() -> rdflib.Graph:
     return rdflib.Graph().parse(PUBLISHED)
 
 
-def _theirs(store: ox.Store, shapes_graph: rdflib.Graph) -> set[tuple[str, str]]:
+def theirs(store: ox.Store, shapes_graph: rdflib.Graph) -> set[tuple[str, str]]:
     """Return the same as pySHACL finds it with the published shapes."""
     pyshacl = pytest.importorskip("pyshacl", reason="pySHACL is not installed")
     text = BytesIO()
@@ -87,7 +87,7 @@ def test_every_relation_and_property_has_a_shape() -> None:
 def test_whole_runs_have_no_findings(shapes_graph: rdflib.Graph) -> None:
     store = _store([small()])
     assert _ours(store) == set()
-    assert _theirs(store, shapes_graph) == set()
+    assert theirs(store, shapes_graph) == set()
 
 
 @pytest.mark.parametrize("graph", [learning_graph, everything])
@@ -95,7 +95,7 @@ def test_both_find_the_same_in_incomplete_graphs(graph: Any, shapes_graph: rdfli
     store = _store([graph()])
     found = _ours(store)
     assert found
-    assert found == _theirs(store, shapes_graph)
+    assert found == theirs(store, shapes_graph)
 
 
 def small() -> Graph:
@@ -197,7 +197,7 @@ def test_both_find_a_fault(name: str, shapes_graph: rdflib.Graph) -> None:
     assert set(store) != before
     found = _ours(store)
     assert component in {one for _, one in found}
-    assert found == _theirs(store, shapes_graph)
+    assert found == theirs(store, shapes_graph)
 
 
 def test_samples_have_a_shape_too() -> None:

@@ -7,7 +7,6 @@ statement that goes into them has passed a strict parser on the way.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,6 +15,7 @@ from provml_hpc.errors import UsageError
 from provml_hpc.vocabulary import NAMESPACES
 from provml_tools.rdf import terms
 from provml_tools.rdf.mapping import statements
+from provml_tools.rdf.streams import TextStream
 
 if TYPE_CHECKING:
     import pyoxigraph
@@ -61,7 +61,7 @@ def convert(
         for text in texts:
             stream.write(text.encode())
         return
-    found = _parse(_Stream(texts))
+    found = _parse(TextStream(texts))
     from pyoxigraph import RdfFormat, serialize
 
     if format == "turtle":
@@ -79,34 +79,12 @@ def nquads(graphs: Iterable[Graph], base: str | None = None, samples: bool = Fal
     >>> store = pyoxigraph.Store()
     >>> store.bulk_load(nquads([]), pyoxigraph.RdfFormat.N_QUADS)
     """
-    return _Stream(text for graph in graphs for text in statements(graph, base, samples))
+    return TextStream(text for graph in graphs for text in statements(graph, base, samples))
 
 
 def quads(graph: Graph, base: str | None = None, samples: bool = False) -> Iterator[pyoxigraph.Quad]:
     """Iterate over the quads of one graph, as pyoxigraph has them."""
     return _parse(nquads([graph], base, samples))
-
-
-class _Stream(io.RawIOBase, BinaryIO):
-    """Texts that are made as they are read, as a stream of bytes."""
-
-    def __init__(self, texts: Iterator[str]) -> None:
-        self._texts = texts
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        while not self._rest:
-            text = next(self._texts, None)
-            if text is None:
-                return 0
-            self._rest = memoryview(text.encode())
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
 
 
 def _parse(stream: BinaryIO) -> Iterator[pyoxigraph.Quad]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import io
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from provml_hpc.assembly.graph import ABSENT, Graph
 from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, StateError, StorageError, UsageError
 from provml_hpc.vocabulary import NAMESPACES
+from provml_tools.rdf.streams import TextStream
 from provml_tools.store.description import StoredRun, body, describe, graph_iri, path_of
 
 if TYPE_CHECKING:
@@ -199,32 +199,6 @@ class RunStore:
 
     def _bulk(self, texts: Iterable[str], form: Any, moved: Callable[[int], object]) -> None:
         self.store.bulk_load(TextStream(texts, moved), form)
-
-
-class TextStream(io.RawIOBase, BinaryIO):
-    """Texts that are made as they are read, as a stream of bytes."""
-
-    def __init__(self, texts: Iterable[str], moved: Callable[[int], object] = lambda _: None) -> None:
-        self._texts = iter(texts)
-        self._moved = moved
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        """Fill a buffer."""
-        while not self._rest:
-            text = next(self._texts, None)
-            if text is None:
-                return 0
-            self._rest = memoryview(text.encode())
-            self._moved(len(self._rest))
-        size = min(len(buffer), len(self._rest))
-        buffer[:size] = self._rest[:size]
-        self._rest = self._rest[size:]
-        return size
 
 
 def rows_of(found: Any) -> Iterator[dict[str, str]]:

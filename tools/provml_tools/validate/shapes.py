@@ -219,7 +219,8 @@ def _conditions(rule: On) -> Iterator[tuple[str, str]]:
     if rule.literal:
         yield "nodeKind", "!isLiteral(?value)"
     if rule.choices:
-        yield "in", f"?value NOT IN ({', '.join(map(literal, rule.choices))})"
+        # A value of a type that cannot be compared is none of them either.
+        yield "in", f"COALESCE(?value NOT IN ({', '.join(map(literal, rule.choices))}), true)"
     if rule.least is not None:
         yield "minInclusive", f"COALESCE(?value < {rule.least}, true)"
     if rule.classes:
