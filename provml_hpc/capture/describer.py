@@ -130,7 +130,8 @@ class Describer:
         try:
             child = self._child or self._start()
             assert child.stdin is not None
-            child.stdin.write(json.dumps({"path": job.key.path, "reader": job.reader}).encode() + b"\n")
+            asked = {"path": job.key.path, "reader": job.reader, "seconds": int(2 * SECONDS) + 1}
+            child.stdin.write(json.dumps(asked).encode() + b"\n")
             child.stdin.flush()
             line = self._line(child)
         except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -199,3 +200,16 @@ def test_the_child_says_one_line_a_job_whatever_readers_print(tiles: Path, tmp_p
     assert loud == '{"facts": {"reader": "loud:describe", "at": "<class \'object\'>", "nan": NaN}}'
     assert "OSError" in broken
     assert "ModuleNotFoundError" in absent or "No module named 'no'" in absent
+
+
+def test_a_child_whose_job_is_gone_does_not_hang_for_ever(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text("def describe(path):\n    while True:\n        pass\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "provml_hpc.readers"],
+        input='{"path": "x", "reader": "hangs:describe", "seconds": 1}\n',
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PYTHONPATH": str(tmp_path)},
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGALRM, "")
