@@ -1,7 +1,8 @@
 """The child process that readers run in: a job a line on standard input, an answer a line on standard output.
 
-A job is a JSON object with ``path``, ``reader`` and ``seconds``; an answer has ``facts`` or ``error``. Who asks gives up
-by itself. The seconds are for the case that it is gone, killed with its job: nobody else would end a reader that hangs.
+A job is a JSON object with ``path``, ``reader`` and ``seconds``; an answer has ``facts`` or ``error``. Who asks gives
+up by itself. The seconds are for the case that it is gone, killed with its job: nobody else would end a reader that
+hangs.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from provml_tools.query import Answer, Engine, ask
 from provml_tools.query.folding import name_of
 from provml_tools.query.picture import Box, Drawing, Lane, as_dot, as_svg
 from provml_tools.query.picture.layout import GAP, WIDTH, layout
+from provml_tools.query.provenance import Provenance
 from tests.offline import query_fixtures as fixtures
 from tests.offline.query_fixtures import DAY, MONDAY, Builder
 
@@ -112,6 +113,24 @@ def test_a_long_chain_of_checkpoints_is_one_box_and_one_line() -> None:
     whole = lineage([chain(50)], model="final.pt", unfold="yes")
     assert whole.tree is not None
     assert (len(whole.tree), whole.remarks) == (103, [])
+
+
+def test_the_way_back_along_a_chain_takes_steps_in_number_of_its_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+    uses = Provenance.uses
+
+    def counted(self: Provenance, activity: str) -> dict[str, int | None]:
+        nonlocal asked
+        asked += 1
+        return uses(self, activity)
+
+    monkeypatch.setattr(Provenance, "uses", counted)
+    counts = []
+    for length in (50, 100):
+        asked = 0
+        assert len(lineage([chain(length)], model="final.pt").rows) == 2 * length + 3
+        counts.append(asked)
+    assert counts[1] < 2.5 * counts[0]
 
 
 def test_two_alike_are_two_and_the_model_itself_is_never_folded() -> None:

@@ -109,6 +109,7 @@ class Provenance:
         self._collections: dict[str, list[str]] = defaultdict(list)
         self._wholes: dict[str, list[str]] = defaultdict(list)
         self._parts: dict[str, list[str]] = defaultdict(list)
+        self._shared: dict[str, dict[str, int | None]] = {}
         self.content: dict[str, list[str]] = defaultdict(list)
         self.versions: dict[str, list[str]] = defaultdict(list)
         for row in engine.select(part("steps")):
@@ -282,13 +283,7 @@ class Provenance:
         return Node(activity, True, _ALWAYS if until is None else until, learning or not said)
 
     def _inputs(self, node: Node) -> Iterator[Step]:
-        found: dict[str, int] = {}
-        for activity in self._scope(node):
-            validates = self.thing(activity).cls == "ValidationExecution" and activity != node.iri
-            for iri, time in self.uses(activity).items():
-                # A validation inside a training reads the model to try it, and nothing learns from that.
-                if (time is None or time <= node.until) and not (validates and self.thing(iri).cls == "Model"):
-                    found.setdefault(iri, time or 0)
+        found = {iri: time or 0 for iri, time in self._scope(node).items() if time is None or time <= node.until}
         if not any(self.thing(iri).cls != "Model" for iri in found):
             for whole in self.wholes(node.iri)[1:]:
                 more = {i: t or 0 for i, t in self.uses(whole).items() if t is None or t <= node.until}
@@ -298,21 +293,38 @@ class Provenance:
         for iri in sorted(found, key=lambda one: (found[one], self._order(one))):
             yield Step(Node(iri), "used")
 
-    def _scope(self, node: Node) -> list[str]:
-        """Return the activities whose uses went into a making."""
-        found = {node.iri: None}
+    def _scope(self, node: Node) -> dict[str, int | None]:
+        """Return what went into a making, with the first time that it was used."""
+        found: dict[str, int | None] = dict(self.uses(node.iri))
         if node.whole:
-            found |= dict.fromkeys(self._inner(node.iri))
+            self._add_uses(found, self._inner(node.iri))
         below, here = node.iri, self.thing(node.iri)
         while here.cls == _SECTION and self._wholes.get(below):
             above = self._wholes[below][0]
-            found[above] = None
+            for iri, time in self._around(above).items():
+                _keep_first(found, iri, time)
+            below, here = above, self.thing(above)
+        return found
+
+    def _around(self, above: str) -> dict[str, int | None]:
+        """Return what an activity and its parts used, which its sections share: found once, however many they are."""
+        known = self._shared.get(above)
+        if known is None:
+            known = self._shared[above] = dict(self.uses(above))
             for one in self.parts(above):
                 thing = self.thing(one)
-                if one != below and not (thing.cls == _SECTION and thing.section_kind.lower() in vocabulary.APART):
-                    found |= dict.fromkeys([one, *self._inner(one)] if thing.cls != "EvaluationExecution" else [])
-            below, here = above, self.thing(above)
-        return list(found)
+                apart = thing.cls == _SECTION and thing.section_kind.lower() in vocabulary.APART
+                if not apart and thing.cls != "EvaluationExecution":
+                    self._add_uses(known, [one, *self._inner(one)])
+        return known
+
+    def _add_uses(self, found: dict[str, int | None], activities: Iterable[str]) -> None:
+        for activity in activities:
+            validates = self.thing(activity).cls == "ValidationExecution"
+            for iri, time in self.uses(activity).items():
+                # A validation inside a training reads the model to try it, and nothing learns from that.
+                if not (validates and self.thing(iri).cls == "Model"):
+                    _keep_first(found, iri, time)
 
     def _inner(self, activity: str) -> Iterator[str]:
         stack = list(reversed(self.parts(activity)))
@@ -368,6 +380,14 @@ class Provenance:
 def _keep_earliest(times: dict[str, int | None], iri: str, at: int | None) -> None:
     known = times.get(iri)
     times[iri] = at if known is None else known if at is None else min(at, known)
+
+
+def _keep_first(times: dict[str, int | None], iri: str, at: int | None) -> None:
+    """Keep the earliest time; one that is not known may be any, and so comes before all others."""
+    if iri not in times or at is None:
+        times[iri] = at
+    elif (known := times[iri]) is not None:
+        times[iri] = min(at, known)
 
 
 def _things(engine: Engine) -> dict[str, Thing]:
