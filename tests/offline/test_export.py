@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import polars
 import pyarrow.parquet
 import pytest
 from prov.model import ProvDocument
@@ -186,6 +187,26 @@ def test_duckdb_reads_parquet_and_agrees_with_the_queries(files: list[Path], tmp
     ).fetchall()
     assert (count, mean) == (8, pytest.approx(0.5625))
     assert ask(Engine([made.learning()]), "training-progress").rows
+
+
+def test_polars_reads_every_table_and_times_to_the_nanosecond(files: list[Path], tmp_path: Path) -> None:
+    folder = export(files[2], "parquet", tmp_path / "tables")
+    graph = made.learning()
+    for place in folder.rglob("*.parquet"):
+        assert polars.read_parquet(place)["run"].unique().to_list() == [graph.run.uuid], place
+    trainings = polars.scan_parquet(folder / "records" / "TrainingExecution.parquet")
+    samples = polars.scan_parquet(folder / "samples" / "*.parquet")
+    joined = samples.join(trainings, left_on=["run", "activity"], right_on=["run", "id"])
+    found = joined.group_by("label").agg(polars.len(), polars.col("grad_norm").mean()).sort("label").collect()
+    expected = [
+        (len(rows["grad_norm"]), float(rows["grad_norm"].mean()))
+        for rows in (table.read(0, table.count) for table in graph.samples)
+    ]
+    assert found.drop("label").rows() == expected
+    times = trainings.select(polars.from_epoch("start_ns", time_unit="ns")).collect()["start_ns"]
+    assert (
+        times.dt.timestamp("ns").to_list() == np.asarray(graph.nodes["TrainingExecution"].columns["start_ns"]).tolist()
+    )
 
 
 def test_samples_are_streamed_in_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

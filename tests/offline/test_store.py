@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,23 @@ def later(graph: Graph) -> Graph:
     table.columns["end_ns"] = np.asarray(table.columns["end_ns"]) + made.SECOND
     del graph.relations["hasSetting"]
     return graph
+
+
+def test_a_person_sees_files_and_bytes_go_by(
+    files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "150")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli.main(["load", str(tmp_path / "runs.store"), *map(str, files)]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"{len(files)} loaded\n"
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", said.err)
+    assert f"{len(files)}/{len(files)}" in shown
+    assert f"loading {files[-1].name}" in shown
+    assert re.search(r"\d+ MB", shown)
+    # The bar is gone when the work is done.
+    assert said.err.rstrip().endswith("\x1b[2K")
 
 
 def test_a_later_version_replaces_the_graph_and_the_description(tmp_path: Path) -> None:
