@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import provml_hpc as provml
+from provml_tools import info
 from tests.mpi.launch import Result
 from tests.mpi.reading import File
 
@@ -39,6 +40,8 @@ def test_times_are_told_by_the_writers_clock(mpi_run: Callable[..., Result], tmp
         graph = run.graph  # what conversion and questions read
         assert all((np.abs(t.read(0, t.count)["time_ns"] - told["value"]) < WIDTH).all() for t in graph.samples)
     assert not File(tmp_path / "clocks.h5").faults
+    told = info.collect(str(tmp_path / "clocks.h5"))["clocks"]
+    assert (told["corrected"], round(told["most_seconds"])) == (ranks - 1, 5 * (ranks - 1))
 
 
 def test_one_machine_keeps_its_times(mpi_run: Callable[..., Result], tmp_path: Path) -> None:

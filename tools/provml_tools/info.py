@@ -12,6 +12,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from provml_hpc import vocabulary
+from provml_hpc.assembly.clocks import corrections
 from provml_hpc.assembly.graph import ABSENT, Graph, Table
 from provml_tools import info_telemetry
 from provml_tools.query.answer import Answer, kind_of, when
@@ -104,9 +105,17 @@ def describe(graph: Graph) -> dict[str, Any]:
         | {"samples": sum(table.count for table in (*graph.samples, *graph.telemetry))},
         "dropped": details.get("dropped", []),
         "disagreements": details.get("disagreements", []),
+        "clocks": _clocks(graph),
         "cost": {name: _spread(by_rank) for name, by_rank in details.get("cost", {}).items()},
         "written by": run.writer,
     }
+
+
+def _clocks(graph: Graph) -> dict[str, Any]:
+    """Return by how much clocks of ranks are corrected at most, and of how many ranks."""
+    by = corrections(graph.clocks)
+    most = max((abs(one) for each in by.values() for one in (each.start_offset_ns, each.end_offset_ns)), default=0)
+    return {"corrected": len({rank for _, rank in by}), "most_seconds": most / 1e9}
 
 
 def _failure(one: dict[str, Any]) -> dict[str, Any]:
@@ -430,6 +439,10 @@ class _Screen:
         self.line("dropped", safe(", ".join(f"{count} of {name}" for name, count in lost.items()) or "nothing"))
         for damage in found.get("damage", ()):
             self.line("damaged", safe(damage))
+        clocks = found["clocks"]
+        if clocks["corrected"]:
+            text = f"of {clocks['corrected']} ranks are up to {clocks['most_seconds']:.3g} s off; times are corrected"
+            self.line("clocks", text)
         if found["disagreements"]:
             self.line("ranks differ", f"in {len(found['disagreements'])} places; --json lists them")
         said = []

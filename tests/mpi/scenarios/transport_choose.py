@@ -49,7 +49,7 @@ if "alone" not in sys.argv:
     chosen("group", MPI.COMM_WORLD.group)
     if world.size > 1:
         chosen("inter", half.Create_intercomm(0, world, 1 - world.rank % 2))
-    if "PMI_FD" in os.environ:
+    if {"PMI_FD", "OMPI_COMM_WORLD_RANK"} & os.environ.keys():
         # A process started by a rank inherits the variables of the launcher, and has no part in the job.
         code = "from provml_hpc.transport import choose; print(choose())"
         told["child"] = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
