@@ -127,13 +127,16 @@ def _below(names: tuple[str, ...]) -> Iterator[str]:
 
 
 def _edges(names: tuple[str, ...]) -> Iterator[str]:
+    found: dict[tuple[str, str], list[str]] = {}
     for one in RELATIONS:
-        if one.name in ("isPartOf", "wasRevisionOf") or (_ANY not in names and one.domain == one.range):
-            continue  # of any two of a kind: told in words, and a drawing would only be black with them
         for domain, range_ in vocabulary.pairs(one):
+            if one.name in ("isPartOf", "wasRevisionOf") or (_ANY not in names and domain == range_):
+                continue  # of any two of a kind: told in words, and a drawing would only be black with them
             for subject in _shown(domain, names):
                 for target in _shown(range_, names):
-                    yield f"  {subject} --> {target} : {one.name}"
+                    found.setdefault((subject, target), []).append(one.name)
+    for (subject, target), relations in found.items():
+        yield f"  {subject} --> {target} : {', '.join(relations)}"
 
 
 def _shown(ends: tuple[str, ...], names: tuple[str, ...]) -> list[str]:
