@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-import sys
 import threading
-import warnings
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +17,8 @@ from provml_hpc import records
 from provml_hpc.capture import clocks, ending, flush_point, places, rebinding, sampling, signals, survivor
 from provml_hpc.capture.describer import Describer, Job
 from provml_hpc.capture.digests import Digester
-from provml_hpc.errors import CaptureWarning, PeerLeftError, ProvMLError, StateError, TransportError, UsageError
+from provml_hpc.capture.losses import Losses
+from provml_hpc.errors import PeerLeftError, ProvMLError, StateError, TransportError, UsageError
 from provml_hpc.journal import Journal, SideJournal, file_name
 from provml_hpc.records import Source
 from provml_hpc.storage.place import hidden_of
@@ -37,14 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("provml_hpc")
 
-_NOT_THE_USERS = (str(Path(__file__).parents[1]) + os.sep, contextlib.__file__, "<recorder>")
-"""How the names of files begin whose lines a warning does not point at."""
-
 SIDE_SHARE = 4
 """The journal of all other threads is so many times smaller than that of the run's own."""
 
 
-class Session:
+class Session(Losses):
     """What all activities of a run on this rank share.
 
     No method raises for a failure of the capture itself unless the run is strict: the first failure is warned of, and
@@ -66,6 +61,7 @@ class Session:
         buffer: int,
         close_timeout: float,
     ) -> None:
+        super().__init__()
         self.transport = transport
         self.rank, self.size = transport.rank, transport.size
         """The rank of this process in the run, and how many there were at its beginning; they stay as they are."""
@@ -92,9 +88,6 @@ class Session:
         self.outcome = records.COMPLETED
         self.found_beside: list[threading.Thread] = []
         """Threads that find something out, for which the end of the run waits a little."""
-        self.dropped: defaultdict[tuple[int, str, str], int] = defaultdict(int)
-        """What was dropped and could not be written down."""
-        self._seen: set[tuple[int, str, str]] = set()
         self.cost_ns: defaultdict[str, int] = defaultdict(int)
         self.last_committed = 0
         self.known: dict[str, Entity] = {}
@@ -103,7 +96,6 @@ class Session:
         self.layouts = self.layouts_aside = 0
         self._aside: dict[int, records.Layout] = {}
         self.buffer = buffer
-        self._warned = False
         self.broken: str | None = None
         """Why this rank takes part in no flush point any more, if so."""
         self._pid = os.getpid()
@@ -175,48 +167,6 @@ class Session:
         journal.write(self._started)
         return journal
 
-    # What can go wrong with the capture itself ends here.
-
-    def trouble(self, message: str, error: BaseException | None = None, *, teller: int | None = None) -> None:
-        """Warn of the first failure of the capture, tell the log of the others; raise instead if the run is strict.
-
-        Parameters
-        ----------
-        message
-            What is wrong and what to do.
-        error
-            What a strict run raises.
-        teller
-            Where all ranks hear of it, the one that warns, as the transport counts them; by default this one.
-        """
-        if self.strict:
-            if isinstance(error, ProvMLError):
-                raise error
-            raise ProvMLError(f"{message}; this run is strict: mend it, or open the run with strict=False") from error
-        if self._warned or teller not in (None, self.transport.rank):
-            self._warned = True
-            log.info("%s", message)  # not a warning: without a handler Python prints those
-            return
-        self._warned = True
-        self.warn(message)
-
-    def warn(self, message: str) -> None:
-        """Show a warning of this run, at the line of the user's that led to it."""
-        level, frame = 1, sys._getframe()
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-            level, frame = level + 1, frame.f_back
-        with suppress(Exception):  # where warnings are errors, a training must still not stop
-            warnings.warn(f"provml, run {self.meta['name']!r}: {message}", CaptureWarning, stacklevel=level)
-
-    def drop(self, activity: int, reason: str, name: str, message: str | None = None, *, count: int = 1) -> None:
-        """Count what could not be kept; `message` is for the first time, in a strict run for every time."""
-        key = activity, reason, name
-        first = key not in self._seen
-        self._seen.add(key)
-        self._count(key, count)
-        if message and (self.strict or first):
-            self.trouble(message)
-
     def write(self, record: records.Record) -> int:
         """Append a record and return its handle; 0 if it could not be kept."""
         journal = self.journal
@@ -242,7 +192,7 @@ class Session:
             return self.side.write(record)
         except (OSError, OverflowError, ProvMLError) as error:
             log.warning("a record was lost: %s", error)
-            self._count((0, "unwritable", type(record).__name__), 1)
+            self.count_lost((0, "unwritable", type(record).__name__), 1)
             return 0
 
     def beside(self, work: Callable[[], object], name: str) -> None:
@@ -284,26 +234,6 @@ class Session:
             log.warning("provml: %s", message)
         else:
             self.trouble(message)
-
-    def late(self, activity: object) -> None:
-        """Something was logged when the run had ended already."""
-        if self.ended and os.getpid() == self._pid:
-            self.trouble(f"{activity!r}: logged after the run had ended, and not recorded; log before finish()")
-
-    def _count(self, key: tuple[int, str, str], lost: int) -> None:
-        """Count where a kill takes nothing from it; without any room the count waits here, and is tried again."""
-        try:
-            if self.journal is not None and self.journal.state[2] == threading.get_ident():
-                self.journal.count(*key, lost)
-            elif self.alive:
-                self.side.count(*key, lost)
-        except (OSError, ProvMLError):
-            self.dropped[key] += lost
-
-    def write_dropped(self) -> None:
-        """Write down what was dropped and found no room."""
-        for key in list(self.dropped):
-            self._count(key, self.dropped.pop(key, 0))
 
     # What concerns the other ranks: see `flush_point` and `ending`.
 
