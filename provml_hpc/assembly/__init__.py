@@ -66,6 +66,7 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
         "attempts": sorted({stream.source.attempt for stream in streams}),
         "damaged": {"records": damaged, "samples": series.unplaced},
         "last_ns": max(stream.last_ns for stream in streams),
+        "ends": _ends(streams),
     }
     return Graph(run, nodes, relations, series.tables(ids), series.telemetry_tables(ids), measured)
 
@@ -80,6 +81,15 @@ def _on_one_clock(streams: list[Stream]) -> tuple[list[Measured], list[Stream]]:
     ]
     by = corrections(measured)
     return measured, [stream.corrected(by.get(stream.source[:2])) for stream in streams]
+
+
+def _ends(streams: list[Stream]) -> dict[str, int]:
+    """Return when the last was said in each attempt; an attempt that was killed has no other end."""
+    found: dict[str, int] = {}
+    for stream in streams:
+        attempt = str(stream.source.attempt)  # as it comes back from JSON
+        found[attempt] = max(found.get(attempt, stream.last_ns), stream.last_ns)
+    return found
 
 
 def _with_clocks(frames: FrameSource, streams: list[Stream], run: RunInfo) -> list[Stream]:

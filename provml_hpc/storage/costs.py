@@ -162,23 +162,23 @@ def _curves(table: SampleTable) -> Iterator[tuple[int, _Curve]]:
         yield attempt, _Curve(time, joules, "counter" if counter == ENERGY else "power")
 
 
-def last_ns(graph: Graph) -> int:
-    """Return when the last was said that the file has, in nanoseconds since the epoch; ABSENT where nothing tells."""
-    last = graph.run.details.get("last_ns")
-    return max(graph.run.committed_ns, last) if isinstance(last, int) else graph.run.committed_ns
+def last_ns(graph: Graph, attempt: int) -> int:
+    """Return when the last was said in an attempt, in nanoseconds since the epoch; ABSENT where nothing tells."""
+    ends = graph.run.details.get("ends")
+    last = ends.get(str(attempt)) if isinstance(ends, dict) else None
+    return last if isinstance(last, int) else graph.run.committed_ns
 
 
 def spans(graph: Graph) -> dict[int, list[Span]]:
     """Return the parts that ranks had in each activity, by the activity's id.
 
-    What has no end counts up to the last that any rank said.
+    What has no end counts up to the last that any rank said in its attempt.
     """
-    until = last_ns(graph)
     parent = views.parents(graph)
     attempts = {row["id"] for row in views.rows(graph, ["Attempt"])}
     found: dict[int, list[Span]] = defaultdict(list)
     for row in views.rows(graph, ["RankExecution"]):
-        end = row["end_ns"] if row["end_ns"] is not None else until
+        end = row["end_ns"] if row["end_ns"] is not None else last_ns(graph, row["attempt"] or 1)
         if row["start_ns"] is None or end == ABSENT:
             continue
         span = Span(row["attempt"] or 1, row["rank"], row["start_ns"], max(end, row["start_ns"]))
@@ -195,7 +195,7 @@ def spans(graph: Graph) -> dict[int, list[Span]]:
     }
     for row in views.rows(graph, views.activity_classes(graph)):
         if row["id"] in own and row["id"] not in found and row["start_ns"] is not None:
-            end = row["end_ns"] if row["end_ns"] is not None else until
+            end = row["end_ns"] if row["end_ns"] is not None else last_ns(graph, own[row["id"]][0])
             if end != ABSENT:
                 found[row["id"]].append(Span(*own[row["id"]], row["start_ns"], max(end, row["start_ns"])))
     return found

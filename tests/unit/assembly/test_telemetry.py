@@ -206,6 +206,24 @@ class TestCosts:
         assert Meter(graph).spent([self.span(graph, 0, 1, rank=0, attempt=2)]) == Meter(graph).spent([])
         assert Meter(graph).spent([]).gpu_s is None
 
+    def test_an_attempt_that_was_killed_costs_up_to_its_own_last_word(self) -> None:
+        frames = FakeFrames()
+        first = frames.rank(attempt=1)
+        first.open(TRAINING, "killed", key="one")
+        first.value("AttributeValue", "last", "words")
+        killed = frames.now
+        frames.now += 86_400 * SECOND
+        second = frames.rank(attempt=2)
+        handle = second.open(TRAINING, "done", key="two")
+        second.close(handle)
+        second.end()
+        found = {row.name: row for row in costs(frames.view().graph)}
+        began = frames.view().one(TRAINING, label="killed")["start_ns"]
+        assert found["killed"].wall_s == pytest.approx((killed - began) / SECOND)
+        assert found["killed"].rank_s == found["killed"].wall_s
+        # The day between the two is nobody's.
+        assert found["facies-unet"].wall_s < 60
+
     def test_each_activity_has_its_cost_and_shared_ones_add_up_over_ranks(self) -> None:
         frames, ranks, sampler = sampled(2)
         for at in range(2):

@@ -80,10 +80,15 @@ class _Meters:
         self.slices = 0
 
     def until_last(self, training: str, rows: list[Row]) -> list[Row]:
-        """Return the parts of a training, with the last that its file has in place of the last commit."""
+        """Return the parts of a training, with the last of their attempt in place of the last commit of the file."""
         known = self._find().get(training[-36:]) if any(row["ended"] is None for row in rows) else None
-        last = last_ns(known[0]) if known is not None else ABSENT
-        return rows if last == ABSENT else [{**row, "until": last} for row in rows]
+        if known is None:
+            return rows
+        found = []
+        for row in rows:
+            last = last_ns(known[0], row["attempt"] if isinstance(row["attempt"], int) else 1)
+            found.append(row if last == ABSENT else {**row, "until": last})
+        return found
 
     def spent(self, training: str, rows: list[Row]) -> Spent:
         """Return what the devices took that the ranks of a training used."""
