@@ -16,7 +16,7 @@ from h5py import h5s
 
 from provml_hpc.errors import FileMissingError, FormatError, StateError
 from provml_hpc.records import Source, walk
-from provml_hpc.storage import careful
+from provml_hpc.storage import careful, metadata
 from provml_hpc.storage.log_format import (
     COMMIT,
     COMMIT_ROW,
@@ -55,6 +55,7 @@ class LogReader:
     def _open(self) -> None:
         try:
             identity = careful.check_regular(self.path)
+            metadata.check(self.path)
             with careful.in_time(identity.st_size):
                 self._file = open_following(self.path)
         except FileNotFoundError:

@@ -133,9 +133,9 @@ def merge(
             path, joined, meta, _commits(parts), replace=False, progress=lambda done, of: progress("writing", done, of)
         )
     details = graph.run.details
-    last = max(details.get("attempts", [1]))
+    last = max(details.get("attempts", [1]), default=1)
     there = {rank for attempt, rank, lane in joined.sources() if attempt == last and lane == records.RUN_LANE}
-    expected = range(0 if meta["apart"] else max(details.get("sizes", [1])))
+    expected = range(0 if meta["apart"] else max(details.get("sizes", [1]), default=1))
     return Merged(path, graph, [rank for rank in expected if rank not in there])
 
 

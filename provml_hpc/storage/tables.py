@@ -17,7 +17,7 @@ from provml_hpc import vocabulary
 from provml_hpc.assembly.clocks import Measured
 from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
 from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StateError, StorageError
-from provml_hpc.storage import careful
+from provml_hpc.storage import careful, metadata
 from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.columns import CHUNK, TABLE, read_table, row_count, stored_table, write_table
 from provml_hpc.storage.lazy import LazyDict
@@ -158,6 +158,7 @@ class TablesFile:
         self._size = 0
         try:
             self._size = careful.check_regular(self.path).st_size
+            metadata.check(self.path)
             with careful.in_time(self._size):
                 self._file = h5py.File(self.path, "r", locking="best-effort")
         except FileNotFoundError:
@@ -341,7 +342,8 @@ class TablesFile:
 
 _DETAILS: dict[str, tuple[type, type]] = {
     "failures": (list, dict), "dropped": (list, dict), "disagreements": (list, dict), "cost": (dict, dict),
-    "ranks": (list, int), "sizes": (list, int), "attempts": (list, int), "damaged": (dict, int), "last_ns": (int, int),
+    "lost": (list, dict), "silent": (list, int), "ranks": (list, int), "sizes": (list, int), "attempts": (list, int),
+    "damaged": (dict, int), "last_ns": (int, int),
 }  # fmt: skip
 _NUMBERS = frozenset({"time_ns", "count", "attempt", "rank"})
 

@@ -19,6 +19,7 @@ import provml_hpc as provml
 from provml_hpc import records
 from provml_hpc.assembly.frames import samples, split
 from provml_hpc.journal import FIRST
+from provml_hpc.storage import metadata
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.recover import recover
@@ -196,14 +197,25 @@ def test_a_link_among_the_journals_is_not_followed(made: Originals, tmp_path: Pa
     [(b"FRHP", 110, 0), (b"FRHP", 113, 0), (b"BTHD", 5, 1), (b"BTHD", 7, 0), (b"BTHD", 9, 255), (b"BTHD", 10, 0)],
 )
 def test_one_byte_that_brings_hdf5_down(sign: bytes, offset: int, value: int, made: Originals, tmp_path: Path) -> None:
-    """Found by the campaign: with its checksum made anew, such a byte crashes HDF5 2.0, or keeps it for ever."""
+    """Found by the campaign: with its checksum made anew, such a byte crashes HDF5 2.0, or keeps it for ever.
+
+    The commands end cleanly even where it gets to HDF5, and a reader in a process of one's own is told before.
+    """
     start, end, place = next(one for one in hdf5.blocks(made.closed) if made.closed[one[0] :].startswith(sign))
     mutant = bytearray(made.closed)
     mutant[start + offset] = value
-    mutant[place : place + 4] = hdf5.checksum(bytes(mutant[start:end])).to_bytes(4, "little")
+    mutant[place : place + 4] = metadata.checksum(bytes(mutant[start:end])).to_bytes(4, "little")
     path = tmp_path / "job.h5"
     path.write_bytes(mutant)
-    code = "import sys; from provml_tools import cli, shield; shield.CALL_S = 0.3; sys.exit(cli.main())"
+    with pytest.raises(provml.FormatError, match="not as HDF5 writes it"):
+        provml.open(path)
+    code = """
+import sys
+from provml_hpc.storage import metadata
+from provml_tools import cli, shield
+shield.CALL_S, metadata.check = 0.3, lambda path: None
+sys.exit(cli.main())
+"""
     done = subprocess.run(
         [sys.executable, "-c", code, "info", str(path)],
         env=launch.environment(), capture_output=True, text=True, timeout=120,

@@ -15,51 +15,8 @@ import numpy as np
 
 from provml_hpc.storage import careful
 from provml_hpc.storage.log_format import COMMIT, EXTENT, commit_crc
+from provml_hpc.storage.metadata import checksum
 from tests.faults.fuzz import frames, plain
-
-_MASK = 0xFFFFFFFF
-
-
-def checksum(data: bytes) -> int:
-    """Return the checksum that HDF5 gives its metadata (`hashlittle` of Bob Jenkins' lookup3)."""
-    length = len(data)
-    a = b = c = (0xDEADBEEF + length) & _MASK
-    if not length:
-        return c
-    whole = (length - 1) // 12 * 12
-    words = np.frombuffer(data[:whole], "<u4").tolist()
-    for at in range(0, len(words), 3):
-        a, b, c = (a + words[at]) & _MASK, (b + words[at + 1]) & _MASK, (c + words[at + 2]) & _MASK
-        a = (a - c) & _MASK ^ (c << 4 | c >> 28) & _MASK
-        c = (c + b) & _MASK
-        b = (b - a) & _MASK ^ (a << 6 | a >> 26) & _MASK
-        a = (a + c) & _MASK
-        c = (c - b) & _MASK ^ (b << 8 | b >> 24) & _MASK
-        b = (b + a) & _MASK
-        a = (a - c) & _MASK ^ (c << 16 | c >> 16) & _MASK
-        c = (c + b) & _MASK
-        b = (b - a) & _MASK ^ (a << 19 | a >> 13) & _MASK
-        a = (a + c) & _MASK
-        c = (c - b) & _MASK ^ (b << 4 | b >> 28) & _MASK
-        b = (b + a) & _MASK
-    tail = data[whole:].ljust(12, b"\0")
-    a = (a + int.from_bytes(tail[:4], "little")) & _MASK
-    b = (b + int.from_bytes(tail[4:8], "little")) & _MASK
-    c = (c + int.from_bytes(tail[8:12], "little")) & _MASK
-    for x, y, turn in (
-        ("c", "b", 14),
-        ("a", "c", 11),
-        ("b", "a", 25),
-        ("c", "b", 16),
-        ("a", "c", 4),
-        ("b", "a", 14),
-        ("c", "b", 24),
-    ):
-        now = {"a": a, "b": b, "c": c}
-        other = now[y]
-        now[x] = ((now[x] ^ other) - ((other << turn | other >> (32 - turn)) & _MASK)) & _MASK
-        a, b, c = now["a"], now["b"], now["c"]
-    return c
 
 
 def blocks(data: bytes) -> list[tuple[int, int, int]]:

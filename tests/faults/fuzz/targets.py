@@ -54,6 +54,8 @@ _KINDS = {
     "validate": ("closed", "closed", "closed", "old", "log", "journal"),
     "query": ("closed", "closed", "closed", "old", "log", "journal"),
     "export": ("closed", "closed", "closed", "old", "log", "journal"),
+    "load": ("closed", "closed", "closed", "old", "log", "journal"),
+    "merge": ("closed", "closed", "closed", "old", "log", "journal"),
 }
 
 
@@ -152,6 +154,10 @@ def command(target: str, output: Path, seed: int) -> list[str]:
     if target == "export":
         form = ("prov-json", "parquet", "prov-n", "crate")[seed % 4]
         return ["export", path, "--to", form, "-o", f"{path}.out"]
+    if target == "load":
+        return ["load", str(output.parent / "runs.store"), path]
+    if target == "merge":
+        return ["merge", path, "-o", f"{path}.out.h5"]
     return ["validate", path, *(["--format", "json"] if seed % 2 else [])]
 
 
