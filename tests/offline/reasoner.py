@@ -33,7 +33,8 @@ def _hermit() -> str | None:
 
 
 needs_reasoner = pytest.mark.skipif(
-    shutil.which("java") is None or _hermit() is None, reason="there is no Java runtime, or no owlready2"
+    shutil.which("java") is None or _hermit() is None,
+    reason="no Java runtime, or no owlready2: apt-get install default-jre-headless; pip install owlready2",
 )
 
 # HermiT knows seconds to the millisecond only, and refuses the nanoseconds that XML Schema allows.

@@ -45,7 +45,7 @@ def small_disk(path: Path, options: str) -> Iterator[Path]:
     path.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"{options},mode=0777", "none", str(path)]
     if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small file system needs root")
+        pytest.skip("mounting a small file system needs root: sudo make test-unit")
     try:
         yield path
     finally:

@@ -17,7 +17,10 @@ from provml_tools.validate import validate
 _SPEC = find_spec("prov")
 CASES = Path(_SPEC.origin).parent / "tests" / "unification" if _SPEC and _SPEC.origin else Path("nowhere")
 
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="the package prov, with its test cases, is not installed")
+pytestmark = pytest.mark.skipif(
+    not CASES.is_dir(),
+    reason="the package prov, with its test cases, is not installed: pip install 'provml-hpc[export]'",
+)
 
 OF_A_DRAFT = {
     # The names of these are from a draft. In the Recommendation a usage is not unique (no constraint says so), ...

@@ -53,7 +53,7 @@ def shapes_graph() -> rdflib.Graph:
 
 def theirs(store: ox.Store, shapes_graph: rdflib.Graph) -> set[tuple[str, str]]:
     """Return the same as pySHACL finds it with the published shapes."""
-    pyshacl = pytest.importorskip("pyshacl", reason="pySHACL is not installed")
+    pyshacl = pytest.importorskip("pyshacl", reason="pySHACL is not installed: pip install pyshacl")
     text = BytesIO()
     ox.serialize((quad.triple for quad in store), text, format=ox.RdfFormat.N_TRIPLES)
     data = rdflib.Graph().parse(data=text.getvalue(), format="nt")
@@ -72,7 +72,7 @@ def theirs(store: ox.Store, shapes_graph: rdflib.Graph) -> set[tuple[str, str]]:
 def test_the_published_shapes_are_shacl(shapes_graph: rdflib.Graph) -> None:
     declared = set(shapes_graph.subjects(rdflib.RDF.type, rdflib.URIRef(_SH + "NodeShape")))
     assert {str(one) for one in declared} == {SPACE + one.name for one in shapes()}
-    pyshacl = pytest.importorskip("pyshacl", reason="pySHACL is not installed")
+    pyshacl = pytest.importorskip("pyshacl", reason="pySHACL is not installed: pip install pyshacl")
     # Asks SHACL's own shapes of shapes too.
     pyshacl.validate(rdflib.Graph(), shacl_graph=shapes_graph, meta_shacl=True)
 
