@@ -13,6 +13,8 @@ from provml_hpc.assembly.graph import Graph
 from provml_hpc.vocabulary import CLASSES, RELATIONS
 from provml_tools.rdf import convert
 from provml_tools.validate import validate
+from tests import standin
+from tests.mpi import launch
 from tests.offline import reasoner
 
 SAID_BY = {
@@ -63,9 +65,10 @@ SAID_BY = {
     "RankExecution": "run.training, of several ranks or one",
     "MetricSeries": "log",
 }
-"""Which call says each class. Devices and telemetry are found by the sampler, and tested with it."""
+"""Which call says each class."""
 
 FOUND_BY_TELEMETRY = {"Device", "TelemetrySeries"}
+"""What the sampler finds by itself, where init(telemetry=) does not turn it off."""
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +136,20 @@ def test_the_table_names_every_class() -> None:
 @pytest.mark.parametrize("name", SAID_BY)
 def test_a_class_is_said(name: str, graphs: list[Graph]) -> None:
     assert sum(len(graph.nodes[name]) for graph in graphs if name in graph.nodes), SAID_BY[name]
+
+
+def test_what_telemetry_finds_is_said_and_valid(tmp_path: Path) -> None:
+    """On a stand-in for NVIDIA's library (tests/standin): no GPU is measured here."""
+    for needed in ("pynvml", "psutil"):
+        pytest.importorskip(needed, reason=f"{needed} is not there: pip install provml-hpc[telemetry]")
+    job = tmp_path / "telemetry.h5"
+    launch.mpi_run(
+        "telemetry.py", None, [job, "{}"], cwd=tmp_path, env=standin.environment("devices=1"), timeout=120
+    ).check()
+    with provml.open(job) as file:
+        said = {name for name in FOUND_BY_TELEMETRY if name in file.graph.nodes and len(file.graph.nodes[name])}
+    assert said == FOUND_BY_TELEMETRY
+    assert validate(job).findings == []
 
 
 @pytest.mark.parametrize("name", [relation.name for relation in RELATIONS])
