@@ -195,6 +195,7 @@ def init(
         An mpi4py communicator, which is duplicated. Without one: all processes of the job if an MPI launcher started
         this one, otherwise this process alone. Where a launcher without MPI started several, such as torchrun, each
         writes a file of its own, ``NAME-rank0.h5`` and so on (see :attr:`Run.output`), and ``provml merge`` makes one.
+        ``"self"`` means a run of this process alone, whoever started it: a trial of a search, for example.
     if_exists
         What to do if the output is there already: ``"error"``, ``"new"`` (take the next free ``NAME-1.h5``, see
         :attr:`Run.output`) or ``"resume"`` (go on as the next attempt of the run that a dead job left unfinished).

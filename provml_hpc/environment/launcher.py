@@ -191,7 +191,7 @@ def _srun(environ: Mapping[str, str], leftovers: tuple[str, ...]) -> Launch:
     if size == 1:
         return Launch()
     said = _said(environ, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_MPI_TYPE")
-    return Launch(SRUN, "srun, without an MPI", rank, size, None, said)
+    return Launch(SRUN, "srun without an MPI", rank, size, None, said)
 
 
 def _holds(sign: _Sign, environ: Mapping[str, str]) -> bool:

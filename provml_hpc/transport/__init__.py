@@ -18,15 +18,19 @@ from provml_hpc.transport.world import find
 __all__ = ["Agreement", "Difference", "Notice", "Report", "Serial", "Sink", "Transport", "Trouble", "choose"]
 
 
+ALONE = "self"
+"""What stands for a communicator of this process alone, where there need be no MPI."""
+
+
 def choose(comm: Any = None, *, writer: int = 0, round_bytes: int = ROUND_BYTES) -> Transport:
     """Return the transport for the ranks of a communicator. *Collective* over them.
 
     Parameters
     ----------
     comm
-        An mpi4py communicator, which is duplicated. Without one: all processes of the job, if an MPI launcher started
-        this one (or MPI runs already); otherwise this process alone, which knows its rank where another launcher, such
-        as torchrun, started several.
+        An mpi4py communicator, which is duplicated; ``"self"`` for this process alone. Without one: all processes of
+        the job, if an MPI launcher started this one (or MPI runs already); otherwise this process alone, which knows
+        its rank where another launcher, such as torchrun, started several.
     writer
         Rank that the bytes go to. Processes that do not find each other are each their own.
     round_bytes
@@ -44,8 +48,11 @@ def choose(comm: Any = None, *, writer: int = 0, round_bytes: int = ROUND_BYTES)
     CaptureWarning
         Where an MPI launcher started several processes that do not find each other.
     """
+    alone = isinstance(comm, str) and comm == ALONE  # mpi4py's own cannot be compared with a text
     launch = detect() if comm is None else Launch()
-    found = find(launch) if comm is None else _checked(comm)
+    found: Any = None
+    if not alone:
+        found = find(launch) if comm is None else _checked(comm)
     size = 1 if found is None else int(found.Get_size())
     if size == 1:
         apart = launch.several and launch.size is not None
@@ -62,7 +69,7 @@ def _checked(comm: Any) -> Any:
     """Return the communicator, which is one that a run can use."""
     mpi = sys.modules.get("mpi4py.MPI")  # a communicator cannot be there without it
     if mpi is None or not isinstance(comm, mpi.Comm):
-        raise UsageError(f"comm={comm!r} is no mpi4py communicator: give one such as MPI.COMM_WORLD, or None")
+        raise UsageError(f"comm={comm!r} is no mpi4py communicator: give one such as MPI.COMM_WORLD, 'self', or None")
     if mpi.Is_finalized():
         raise StateError("MPI was already finalised, so comm cannot be used: start the run before MPI.Finalize()")
     if not mpi.Is_initialized():

@@ -78,6 +78,8 @@ def test_processes_that_no_mpi_joins_keep_their_ranks(monkeypatch: pytest.Monkey
     chosen = choose(writer=3)
     assert isinstance(chosen, Serial)
     assert (chosen.rank, chosen.size, chosen.writer) == (2, 4, 2)
+    alone = choose("self")
+    assert (alone.rank, alone.size) == (0, 1)
     with pytest.raises(UsageError, match="writer=4 is no rank of a run of 4 processes"):
         choose(writer=4)
 
