@@ -43,14 +43,14 @@ def main() -> None:
         stop_signals=["SIGUSR1", "SIGTERM"],  # they set run.stop_requested, and no longer kill
     )
     with run:
-        line, first = np.zeros(2), 0
+        line, first, before = np.zeros(2), 0, []
         if checkpoint.exists():
-            run.use_model(checkpoint)
+            before = [run.use_model(checkpoint)]
             with np.load(checkpoint) as saved:
                 line, first = saved["line"], int(saved["epoch"])
         x = np.linspace(-1, 1, 1000)[comm.rank :: comm.size]  # the share of this rank
         y = 3 * x + 1
-        with run.training(algorithm="gradient descent", params={"rate": options.rate}) as training:
+        with run.training(algorithm="gradient descent", use=before, params={"rate": options.rate}) as training:
             for epoch in training.sections("epoch", options.epochs - first, start=first):
                 error = line[0] * x + line[1] - y
                 training.log(epoch.index, loss=np.mean(error**2))
@@ -65,7 +65,8 @@ def main() -> None:
             if comm.rank == 0:
                 path = model if done == options.epochs else checkpoint
                 save(path, line=line, epoch=done)
-                training.log_model(path, step=done, params={"slope": line[0], "offset": line[1]})
+                found = {"slope": line[0], "offset": line[1]}
+                training.log_model(path, step=done, derived_from=before, params=found)
                 if path == model:
                     checkpoint.unlink(missing_ok=True)
 
