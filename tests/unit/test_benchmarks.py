@@ -148,6 +148,42 @@ def test_every_marker_of_the_page_has_a_table() -> None:
         assert report.put(page, name, "x") != page
 
 
+def test_large_runs_are_whole_and_conversion_formats_the_same_quads() -> None:
+    import io
+
+    from benchmarks import conversion, large
+    from provml_tools.rdf import convert
+
+    graph = large.preparation(3)
+    text, again = io.BytesIO(), io.BytesIO()
+    convert([graph], text)
+    columns = conversion.columns_of(text.getvalue().decode())
+    conversion.bare(columns, again)
+    assert sorted(text.getvalue().splitlines()) == sorted(again.getvalue().splitlines())
+    rows = io.BytesIO()
+    conversion.by_rows([*conversion.rows_of(columns)], rows)
+    assert rows.getvalue() == again.getvalue()
+    # The files that are made have quotes in their names: there is something to escape.
+    assert b'\\"' in text.getvalue()
+
+
+def test_the_tables_of_validation_bring_time_and_memory_together(tmp_path: Path) -> None:
+    lines = harness.Report("validation")
+    for arm, seconds in (("pySHACL", 50.0), ("provml validate, shapes", 1.0)):
+        lines.measured("validation of 9 triples: CPU", arm, "s", [seconds], clock="cpu")
+        lines.measured("validation of 9 triples: memory at its most", arm, "MiB", [seconds * 2])
+    for by, count in (("records", 5), ("samples", 7)):
+        facts = {by: count} | ({"relations": 6} if by == "records" else {})
+        lines.measured(f"memory at its most, by {by}", "validate", "MiB", [100.0], **facts)
+        lines.measured(f"CPU, by {by}", "validate", "s", [2.0], **facts)
+    results = {"validation": harness.read(lines.write(tmp_path))}
+    assert "| validation of 9 triples | pySHACL | 50 | 100 |" in report.TABLES["checking"](results)
+    assert report.TABLES["memory"](results).splitlines()[2:] == [
+        "| `provml validate` | 5 records and 6 relations | 100 | 2 |",
+        "| `provml validate` | 7 samples | 100 | 2 |",
+    ]
+
+
 def test_a_launch_forgets_the_launcher_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_RANK", "3")
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "3")
