@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from provml_hpc import identity
 from provml_hpc.environment.apart import attempt, common_name
 from provml_hpc.environment.authority import site_authority
 from provml_hpc.environment.launcher import detect
@@ -58,6 +57,8 @@ def begin(output: Path, rank: int, size: int, name: str, phase: str, if_exists: 
     _opened[key] += 1
     run, trouble = str(uuid4()), ""
     if known:
+        from provml_hpc import identity  # it brings OpenSSL, which ranks under MPI do without
+
         run = identity.launched(site_authority().name, *known, *key, str(_opened[key]))
     else:
         trouble = (

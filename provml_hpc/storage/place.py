@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def hidden_of(output: str | os.PathLike[str]) -> Path:
 def scratch_of(path: Path) -> Path:
     """Return a fresh name for a file that will become `path`: in the hidden folder, or beside where there is none."""
     hidden = hidden_of(path)
-    token = secrets.token_hex(6)
+    token = os.urandom(6).hex()
     if hidden.is_dir() and not hidden.is_symlink():
         return hidden / f"{path.name}.{token}"
     return path.with_name(f".{path.name}.{token}")
