@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -100,18 +100,53 @@ def in_log(path: Path) -> tuple[Steps, Names]:
     return {key: np.concatenate(parts) for key, parts in steps.items()}, names
 
 
-def check_content(found: tuple[Steps, Names], told: Path, ranks: Iterable[tuple[int, int]], *, flushed: bool) -> None:
-    """Hold what is in a file to what was acknowledged; `flushed` looks only at what a flush acknowledged."""
+def thinned(path: Path) -> dict[tuple[int, int], int]:
+    """Return how many samples each rank counted as thinned: ranks that can flush no more fill their buffers."""
+    counts: dict[tuple[int, int], int] = defaultdict(int)
+    with TablesFile(path) as file:
+        for one in file.attributes["details"]["dropped"]:
+            if one["reason"] == "buffer full" and "loss" in one["name"]:
+                counts[one["attempt"], one["rank"]] += one["count"]
+    return counts
+
+
+def check_content(
+    found: tuple[Steps, Names],
+    told: Path,
+    ranks: Iterable[tuple[int, int]],
+    *,
+    flushed: bool,
+    without: Mapping[tuple[int, int], int] | None = None,
+) -> None:
+    """Hold what is in a file to what was acknowledged.
+
+    Parameters
+    ----------
+    found
+        Of :func:`in_closed` or :func:`in_log`.
+    told
+        The folder of the side channel.
+    ranks
+        Whose to look at.
+    flushed
+        Look only at what a flush acknowledged.
+    without
+        Of :func:`thinned`.
+    """
     prefix = "flushed_" if flushed else ""
     for key in ranks:
         acks = acknowledged.read(acknowledged.file_of(told, *key))
         steps = found[0].get(key, np.empty(0, np.int64))
         if len(np.unique(steps)) != len(steps):
             raise BrokenError("twice", f"samples of {key} are there twice")
-        if not np.array_equal(steps, np.arange(len(steps))):
+        lost = (without or {}).get(key, 0)
+        if not (np.diff(steps) > 0).all() or (not lost and not np.array_equal(steps, np.arange(len(steps)))):
             raise BrokenError("missing", f"the samples of {key} are no prefix in order: {steps}")
-        if len(steps) < acks[prefix + "samples"]:
-            raise BrokenError("missing", f"{len(steps)} samples of {key}, and {acks[prefix + 'samples']} acknowledged")
+        if len(steps) + lost < acks[prefix + "samples"]:
+            counted = f"{len(steps)} samples of {key} and {lost} thinned"
+            raise BrokenError("missing", f"{counted}, and {acks[prefix + 'samples']} acknowledged")
+        if lost and len(steps) + lost > acks["samples"] + 1:
+            raise BrokenError("wrong", f"{len(steps)} samples of {key} and {lost} thinned, of {acks['samples']}")
         names = found[1].get(key, [])
         if sorted(names) != sorted(f"told-{key[0]}-{key[1]}-{n}" for n in range(len(names))):
             raise BrokenError("missing", f"the values of {key} are no prefix, or are there twice: {names}")
@@ -177,7 +212,7 @@ def check(
         raise BrokenError("missing", "something was flushed, and there is no file")
     if there and deep:
         alone = without_journals(output, told / "alone")
-        check_content(in_closed(alone), told, ranks, flushed=True)
+        check_content(in_closed(alone), told, ranks, flushed=True, without=thinned(alone))
         shutil.rmtree(told / "alone")
     if interrupt is not None:
         wait_until_free(output)
@@ -189,7 +224,7 @@ def check(
             raise BrokenError("missing", "something was acknowledged, and nothing is there") from None
         return None
     first = in_closed(output)
-    check_content(first, told, ranks, flushed=False)
+    check_content(first, told, ranks, flushed=False, without=thinned(output))
     status = check_status(output, told, attempts, size)
     if result.status != status:
         raise BrokenError("status", f"the recovery says {result.status}, the file {status}")
