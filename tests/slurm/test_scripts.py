@@ -58,7 +58,7 @@ def submitted(place_at: Callable[[str], Place]) -> Submitted:
     requeue = scripts.text_of("requeue").replace("--epochs 50", '--epochs "$(cat epochs)"')
     places["requeue"] = place_at("requeue")
     (places["requeue"].folder / "epochs").write_text("100000")
-    submit("requeue", requeue, "--time=2", "--signal=USR1@60", "--ntasks-per-node=2", "--gpus-per-node=2")
+    submit("requeue", requeue, "--time=2", "--signal=USR1@80", "--ntasks-per-node=2", "--gpus-per-node=2")
     return submitted
 
 
