@@ -94,7 +94,7 @@ def rescue(
 def _rescue(done: Rescue, journal: Path, *, keep: bool) -> None:
     """Carry one journal, or say why not."""
     try:
-        found = carry(journal, safe_folder(hidden_of(done.output)), keep=keep)
+        found = carry(journal, safe_folder(hidden_of(done.output)), keep=keep or _is_foreign(journal))
     except (OSError, MemoryError, ProvMLError) as error:
         done.left.append(str(error) if str(journal) in str(error) else f"{journal}: {error}")
         return
@@ -177,12 +177,12 @@ def _name(temporary: Path, final: Path, segment: DeadSegment) -> None:
 def process_of(journal: Path) -> int:
     """Return the process of this node that has a journal mapped and writes it; 0 if it is gone.
 
-    A journal of another process namespace is nobody's: of those only the lock of the output tells.
+    It is 0, too, where that cannot be seen: for a journal of another container, with process numbers of its own.
     """
     try:
         told: dict[str, Any] = DeadSegment(journal).description
         pid, inode = int(told.get("pid", 0)), journal.lstat().st_ino
-        if pid <= 0 or told.get("pid_namespace") != pid_namespace():
+        if pid <= 0 or _is_foreign(journal):
             return 0
         for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
             fields = line.split(maxsplit=5)
@@ -192,6 +192,11 @@ def process_of(journal: Path) -> int:
     except (OSError, ValueError, TypeError, ProvMLError):
         pass  # It is gone, or no journal, which its rescue will tell.
     return 0
+
+
+def _is_foreign(journal: Path) -> bool:
+    """Tell whether a journal may be one that a process writes which cannot be seen from here: then it has to stay."""
+    return bool(DeadSegment(journal).description.get("pid_namespace") != pid_namespace())
 
 
 def _journals(output: Path, further: list[Path]) -> Iterator[Path]:

@@ -223,6 +223,20 @@ def test_a_journal_whose_process_lives_stays(tmp_path: Path, node: Path, hidden:
     assert len(list(hidden.glob("*.journal"))) == 2
 
 
+def test_a_journal_of_another_container_is_copied_and_stays(
+    tmp_path: Path, node: Path, hidden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its process is gone cannot be seen."""
+    output = tmp_path / "job.h5"
+    living = journal(node / own_folder(RUN), output=str(output))
+    monkeypatch.setattr(rescue_module, "pid_namespace", lambda: "pid:[1]")
+    done = rescue(output)
+    assert (done.journals, done.left) == (1, [])
+    assert living.first.path.exists()
+    assert DeadSegment(hidden / living.first.path.name).data == DeadSegment(living.first.path).data
+    living.close(remove=True)
+
+
 def test_journals_of_other_outputs_and_runs_stay(tmp_path: Path, node: Path, hidden: Path) -> None:
     output = tmp_path / "job.h5"
     killed(node / own_folder(RUN), output=str(output))
