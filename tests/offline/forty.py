@@ -39,7 +39,7 @@ FINAL = ((0.9, 0.70), (0.5, 0.82), (0.4, 0.93))
 """Loss and accuracy of each epoch of the final training; the accuracy is that of a validation."""
 
 
-def _machine(scope: str) -> list[Fact]:
+def _machine(scope: str, *asked: object) -> list[Fact]:
     """Return what this story's machine is like: what the real one is has tests of its own."""
     return (
         [
