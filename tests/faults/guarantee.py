@@ -104,7 +104,7 @@ def thinned(path: Path) -> dict[tuple[int, int], int]:
     """Return how many samples each rank counted as thinned: ranks that can flush no more fill their buffers."""
     counts: dict[tuple[int, int], int] = defaultdict(int)
     with TablesFile(path) as file:
-        for one in file.attributes["details"]["dropped"]:
+        for one in file.attributes["details"].get("dropped", ()):
             if one["reason"] == "buffer full" and "loss" in one["name"]:
                 counts[one["attempt"], one["rank"]] += one["count"]
     return counts
