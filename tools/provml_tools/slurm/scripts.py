@@ -44,7 +44,7 @@ class Setting:
 
 def folder() -> Path:
     """Return where the scripts are: in an installed package beside this module, in a checkout at its top."""
-    beside = Path(__file__).with_name("scripts")
+    beside = Path(__file__).with_name("shipped")
     return beside if beside.is_dir() else Path(__file__).resolve().parents[3] / "slurm"
 
 
