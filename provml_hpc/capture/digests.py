@@ -72,6 +72,9 @@ class Digester:
         if one in self._known:
             return
         self._known.add(one)
+        if one in self._given:  # on the writer rank: another rank reads it
+            self._elsewhere[_id(key), ""] = key, whole, ""
+            return
         if not (at_once or self._writer):
             self._open[_id(key), ""] = key, whole, ""
             return
