@@ -1,8 +1,8 @@
 """A flush point against the bare minimum: ``Gatherv`` and a raw HDF5 append of the same bytes, on every rank.
 
 ``python -m benchmarks.flush --ranks 4 48 --python PYTHON...`` takes one Python a line of MPI: one with MPICH, one with
-Open MPI. The bare arm syncs once, waits until all ranks know, and checks nothing; the library syncs twice (data, then
-the commit that makes it count), checksums, and tells the ranks what was committed.
+Open MPI. Both arms sync once and wait until all ranks know; the library also writes extents and a commit, and checksums
+all of it.
 """
 
 from __future__ import annotations

@@ -118,6 +118,18 @@ def _flush(results: dict[str, Lines]) -> str:
     return table(head, rows)
 
 
+def _nodes(results: dict[str, Lines]) -> str:
+    lines = results.get("nodes", [])
+    rows = []
+    for ratio in pick(lines, "ratio", clock="cpu writer"):
+        facts = {k: ratio[k] for k in ("ranks", "bytes", "mpi", "nodes")}
+        times = {d["arm"]: d for d in pick(lines, "measurement", clock="cpu writer", **facts)}
+        pair = [number(times[arm]["median"]) for arm in (ratio["arm"], ratio["base"])]
+        rows.append([ratio["ranks"], ratio["nodes"], f"{ratio['bytes'] >> 10} KiB", ratio["arm"], *pair, spread(ratio)])
+    head = ["ranks", "nodes", "bytes a rank", "arm", "its writer's CPU, ms", "ranks to writer, ms", "ratio"]
+    return table(head, rows) if rows else "Not measured on this machine yet."
+
+
 def _peers(results: dict[str, Lines]) -> str:
     lines = results.get("peers", [])
     rows = []
@@ -224,6 +236,7 @@ TABLES: dict[str, Callable[[dict[str, Lines]], str]] = {
     "peers": _peers,
     "overhead": _overhead,
     "cold": _cold,
+    "nodes": _nodes,
     "model": _model,
     **offline_report.TABLES,
     "machine": _machine,
@@ -235,6 +248,7 @@ ORDER = (
     "close",
     "footprint",
     "flush",
+    "nodes",
     "peers",
     "overhead",
     "cold",
