@@ -73,7 +73,8 @@ def others(submitted: Submitted, place_at: Callable[[str], Place]) -> Submitted:
     submit("convert", Path("slurm/convert.sbatch"), f"--dependency=afterany:{jobs['array'].id}")
     places["overhead-48gpu"] = place_at("overhead")
     shutil.copytree(ROOT / "benchmarks", places["overhead-48gpu"].folder / "benchmarks")
-    overhead = scripts.fill("overhead-48gpu", {"device": "timer"}).replace("10:1000 100:20 1000:20", "")
+    overhead = scripts.fill("overhead-48gpu", {"device": "timer"})
+    overhead = re.sub(r"^SHAPES=\([^)]*\)", "SHAPES=(10:20)", overhead, flags=re.MULTILINE)
     submit("overhead-48gpu", overhead, "--nodes=2", "--ntasks-per-node=2", ROUNDS="2", BLOCK="0.1")
     return submitted
 
