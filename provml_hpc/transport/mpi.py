@@ -216,10 +216,13 @@ def find_nodes(comm: MPI.Intracomm) -> list[int]:
     """Return for each rank the lowest rank of its node. *Collective*."""
     from mpi4py import MPI
 
+    # With capital letters: those with small ones pickle.
+    lowest, every = array("i", [comm.Get_rank()]), array("i", bytes(4 * comm.Get_size()))
     near = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    lowest = near.allreduce(comm.Get_rank(), MPI.MIN)
+    near.Allreduce(MPI.IN_PLACE, [lowest, MPI.INT], MPI.MIN)
     near.Free()
-    return list(comm.allgather(lowest))
+    comm.Allgather([lowest, MPI.INT], [every, MPI.INT])
+    return every.tolist()
 
 
 def _until(deadline: float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,11 @@ def _faults(tree: ast.AST, *, mpi: bool) -> Iterator[str]:
             if isinstance(node.func, ast.Name) and node.func.id in CALLS:
                 yield f"line {node.lineno}: calls {node.func.id}"
             if isinstance(node.func, ast.Attribute):
-                if mpi and node.func.attr in PICKLING and "comm" in ast.unparse(node.func.value).lower():
+                if (
+                    mpi
+                    and node.func.attr in PICKLING
+                    and {"comm", "near"} & set(re.split(r"\W|_", ast.unparse(node.func.value).lower()))
+                ):
                     yield f"line {node.lineno}: {ast.unparse(node.func)} pickles"
                 if node.func.attr in ("to_pickle", "read_pickle", "dumps_pickle"):
                     yield f"line {node.lineno}: {node.func.attr}"
