@@ -190,13 +190,17 @@ class Evaluated(NamedTuple):
 
 
 class Associated(NamedTuple):
-    """A person took part in an activity; or, where `entity` is not 0, the entity is that person's work."""
+    """A person took part in an activity; or, where `entity` is not 0, the entity is that person's work.
+
+    `organization` is 1 where it is no single person.
+    """
 
     activity: int
     name: str
     identifier: str
     role: str
     entity: int = 0
+    organization: int = 0
 
 
 class Digested(NamedTuple):

@@ -64,7 +64,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Class:
-    """One PROV-ML class. See the module docstring."""
+    """One PROV-ML class. See the module docstring. `exact` are types of its own records, not of those of classes below."""
 
     code: int
     name: str
@@ -78,6 +78,7 @@ class Class:
     fields: tuple[Field, ...] = ()
     close: tuple[str, ...] = ()
     abstract: bool = False
+    exact: tuple[str, ...] = ()
 
     @property
     def iri(self) -> str:
@@ -215,8 +216,8 @@ CLASSES: tuple[Class, ...] = (
           "How the measures are taken: hold-out, cross-validation.", _NAME),
     Class(40, "ModelEvaluation", _RETRO, None, _ENT, ("mls:ModelEvaluation",), _OLD, _L, "A measure's value at one moment.",
           (_LABEL, _VALUE, _STEP, Field("time_ns", "time", "prov:generatedAtTime", "when it was said"), _ATTEMPT, _RANKS)),
-    Class(41, "Persona", _AGENT, None, ("prov:Agent", "prov:Person"), (), _OLD, _N, "A person who works on the study.",
-          (_LABEL, _text("identifier", "dcterms:identifier", "an ORCID, or user@domain"))),
+    Class(41, "Persona", _AGENT, None, ("prov:Agent",), (), _OLD, _N, "A person, or an organization, who works on the study.",
+          (_LABEL, _text("identifier", "dcterms:identifier", "an ORCID, or user@domain")), exact=("prov:Person",)),
     Class(42, "Attribute", _PLAN, None, _ENT, (), _OLD, _N, "The name of a captured value that is none of the above.", _NAME),
     Class(43, "AttributeValue", _RETRO, None, _ENT, (), _OLD, _L, "A captured value that is none of the above.",
           (_LABEL, Field("value", "value", "prov:value", "the value, with the type it was given in"), _ATTEMPT, _RANKS)),
@@ -245,6 +246,8 @@ CLASSES: tuple[Class, ...] = (
     Class(51, "TelemetrySeries", _RETRO, "MetricSeries", _ENT, (), _OURS, _L,
           "Samples of one counter of a device, a node or a rank's process.",
           (_text("unit", "provml:unit", "the unit of its values: W, J, B, %"),)),
+    Class(52, "Organization", _AGENT, "Persona", ("prov:Agent", "prov:Organization"), (), _OURS, _N,
+          "A group or institution that works on the study."),
 )
 
 _ANY_ACTIVITY = ("WorkflowExecution", "DataTransformationExecution", "LearningStageExecution", "LearningStageSectionExecution",

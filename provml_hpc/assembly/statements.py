@@ -257,9 +257,10 @@ class Statements:
 
     def _associated(self, source: records.Source, record: records.Associated) -> None:
         identifier = record.identifier or record.name
+        cls = "Organization" if record.organization else "Persona"
         person = self.build.node(
-            "Persona",
-            identity.named(self.run.authority, "Persona", identifier),
+            cls,
+            identity.named(self.run.authority, cls, identifier),
             label=record.name,
             identifier=identifier,
         )

@@ -17,15 +17,17 @@ def named(activity: int, persona: Any, role: str | None = None, *, entity: int =
     activity
         The handle of the activity where it was said; 0 for the run.
     persona
-        A name, an ORCID or user@domain, or a mapping with ``name``, ``identifier`` and ``role``.
+        A name, an ORCID or user@domain, or a mapping with ``name``, ``identifier``, ``role`` and, for a group or an
+        institution, ``organization`` that is true.
     role
         What the person did, unless the mapping says so.
     entity
         The handle of data or a model that is the person's work; 0 if the person took part in the activity.
     """
-    identifier = ""
+    identifier, organization = "", False
     if isinstance(persona, Mapping):
         identifier, role = str(persona.get("identifier", "")), persona.get("role", role)
+        organization = bool(persona.get("organization", False))
         persona = persona.get("name", identifier)
     name, role = clean_text(str(persona)), clean_text(str(role or ""))
-    return records.Associated(activity, name, clean_text(identifier), role, entity)
+    return records.Associated(activity, name, clean_text(identifier), role, entity, int(organization))

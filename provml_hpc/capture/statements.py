@@ -94,13 +94,14 @@ class Statements(Data):
             self._session.write(records.Evaluated(target._handle, data, what, at, name, kind, text))
 
     @never_stops
-    def persona(self, name: str | Mapping[str, str], role: str | None = None) -> None:
+    def persona(self, name: str | Mapping[str, Any], role: str | None = None) -> None:
         """Say that a person took part.
 
         Parameters
         ----------
         name
-            A name, an ORCID or user@domain, or a mapping with ``name``, ``identifier`` and ``role``.
+            A name, an ORCID or user@domain, or a mapping with ``name``, ``identifier``, ``role`` and, for a group or an
+            institution, ``organization`` that is true.
         role
             What the person did.
         """

@@ -422,8 +422,8 @@ PROV_PROPERTIES = {
     *("hadRole", "hadPlan", "atTime", "startedAtTime", "endedAtTime", "generatedAtTime", "value"),
 }
 PROV_CLASSES = {
-    *("Entity", "Activity", "Agent", "Plan", "Collection", "Bundle", "Person", "SoftwareAgent", "Location", "Role"),
-    *("Usage", "Generation", "Association"),
+    *("Entity", "Activity", "Agent", "Plan", "Collection", "Bundle", "Person", "Organization", "SoftwareAgent"),
+    *("Location", "Role", "Usage", "Generation", "Association"),
 }
 # From the strict file of ML-Schema, http://www.w3.org/ns/mls.
 MLS_PROPERTIES = {
@@ -509,3 +509,9 @@ def test_numbers_read_back_as_they_were(graph: Graph) -> None:
                 elif field.type == "value" and row[field.name + "_type"] == "real":
                     number = float(facts.literal(node, field.iri).value.replace("INF", "inf"))
                     assert repr(number) == row[field.name]
+
+
+def test_an_organization_is_a_persona_and_no_person() -> None:
+    organization = {"provml:Organization", "provml:Persona", "prov:Agent", "prov:Organization"}
+    assert set(class_types("Organization")) == organization
+    assert set(class_types("Persona")) == {"provml:Persona", "prov:Agent", "prov:Person"}

@@ -56,6 +56,7 @@ SAID_BY = {
     "EvaluationProcedure": "run.training(procedure=)",
     "ModelEvaluation": "evaluate",
     "Persona": "run.persona, init(persona=)",
+    "Organization": "run.persona of a mapping with organization",
     "Attribute": "log_values",
     "AttributeValue": "log_values",
     "Job": "init",
@@ -99,6 +100,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def _learn(folder: Path, file: Path, earlier: Path | None) -> None:
     with provml.init("learn", phase="learning", study="lines", output=file, continues=earlier) as run:
         run.persona("Grace", role="scientist")
+        run.persona({"name": "Institute of Seismics", "organization": True}, role="funder")
         run.log_params({"batch": 32})
         run.log_values({"seed": 7})
         with run.feature_extraction("scale", algorithm="PCA", use=[folder / "tiles"]) as step:

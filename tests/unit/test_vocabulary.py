@@ -23,7 +23,7 @@ FeatureExtraction FeatureExtractionExecution Dataset LearningDataset FeatureSetD
 DataReference DatasetCharacteristic LearningTask Algorithm Implementation Software LearningHyperparameter
 LearningHyperparameterValue ModelHyperparameter ModelHyperparameterValue EvaluationMeasure EvaluationSpecification
 EvaluationProcedure ModelEvaluation Persona Attribute AttributeValue Job Rank ComputeNode Device Attempt RankExecution
-MetricSeries TelemetrySeries
+MetricSeries TelemetrySeries Organization
 """
 )
 RELATION_CODES = words(
@@ -45,7 +45,7 @@ ModelEvaluation Persona DataStore DataReference Attribute AttributeValue
 OURS = words(
     """
 LearningExperimentExecution ValidationExecution Implementation Software ModelHyperparameter ModelHyperparameterValue
-Job Rank ComputeNode Device Attempt RankExecution Dataset Content MetricSeries TelemetrySeries
+Job Rank ComputeNode Device Attempt RankExecution Dataset Content MetricSeries TelemetrySeries Organization
 """
 )
 NOT_ATTESTED_ANYWHERE = words(

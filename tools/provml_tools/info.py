@@ -88,7 +88,7 @@ def describe(graph: Graph) -> dict[str, Any]:
         "started": when(start) if start != ABSENT else None,
         "ended": when(end) if end != ABSENT else None,
         "seconds": (until - start) / 1e9 if ABSENT not in (start, until) else None,
-        "who": [row["label"] for row in known.rows("Persona")],
+        "who": [row["label"] for cls in ("Persona", "Organization") for row in known.rows(cls)],
         "ranks": len(details.get("ranks", ())) or len({row["rank"] for row in known.rows("Rank")}),
         "nodes": [row["label"] for row in known.rows("ComputeNode")],
         "attempts": [

@@ -105,7 +105,16 @@ def _class_row(cls: Class) -> tuple[str, ...]:
     schema = _code(cls.mls) or (f"close to {_code(cls.close)}" if cls.close else "")
     name = f"`{cls.name}`" + (" (abstract)" if cls.abstract else "")
     parent = f"`{cls.parent}`" if cls.parent else ""
-    return name, parent, _code(cls.prov), schema, cls.identity.value, cls.origin, str(cls.code), cls.comment
+    return (
+        name,
+        parent,
+        _code((*cls.prov, *cls.exact)),
+        schema,
+        cls.identity.value,
+        cls.origin,
+        str(cls.code),
+        cls.comment,
+    )
 
 
 def _field_rows() -> list[tuple[str, ...]]:

@@ -198,7 +198,7 @@ class _Maker:
             found = [
                 self._person(link["object"])
                 for link in self._links.get("wasAssociatedWith", {}).get(one, ())
-                if self._class[link["object"]] == "Persona"
+                if "Persona" in vocabulary.lineage(self._class[link["object"]])
             ]
             if found:
                 return list(dict.fromkeys(found))
@@ -210,7 +210,7 @@ class _Maker:
             orcid = _ORCID.fullmatch(row.get("identifier", "").strip())
             self._entities[at] = self._thing(
                 f"https://orcid.org/{orcid[1]}" if orcid else _iri(row),
-                "Person",
+                "Person" if self._class[at] == "Persona" else "Organization",
                 name=row.get("label") or row.get("identifier"),
                 identifier=row.get("identifier"),
             )

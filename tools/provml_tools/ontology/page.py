@@ -34,7 +34,7 @@ _VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Who, and where": (
         "People, the jobs that act for them, the ranks of the jobs, and the machines.",
-        ("Persona", "Job", "Rank", "ComputeNode", "Device", "Study", "Workflow", _ANY),
+        ("Persona", "Organization", "Job", "Rank", "ComputeNode", "Device", "Study", "Workflow", _ANY),
     ),
     "Values of runs": (
         "Samples are summed up in series, whose rows stay in HDF5; other captured facts are attributes.",

@@ -175,6 +175,7 @@ def class_types(name: str) -> tuple[str, ...]:
             found[prov] = None
             if prov in ABOVE:
                 found[ABOVE[prov]] = None
+    found.update(dict.fromkeys(vocabulary.CLASS[name].exact))
     for above in line:
         found.update(dict.fromkeys(vocabulary.CLASS[above].mls))
     return tuple(found)

@@ -22,6 +22,7 @@ _THINGS = {
     "prov:Activity": "activity",
     "prov:Agent": "agent",
     "prov:Person": "agent",
+    "prov:Organization": "agent",
     "prov:SoftwareAgent": "agent",
 }
 _STATEMENTS = {
