@@ -21,7 +21,11 @@ ML_SCHEMA = REFERENCE / "ml-schema" / "MLSchema.ttl"
 OURS = ROOT / "docs" / "ontology" / "provml.ttl"
 ALIGNMENT = ROOT / "docs" / "ontology" / "mls-prov-alignment.ttl"
 
-needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"PROV-O and ML-Schema are not in {REFERENCE}")
+needs_reference = pytest.mark.skipif(
+    not (PROV_O.is_file() and ML_SCHEMA.is_file()),
+    reason=f"no PROV-O or ML-Schema: save www.w3.org/ns/prov-o.ttl as {PROV_O}, "
+    f"and MLSchema.ttl of github.com/ML-Schema/core as {ML_SCHEMA}",
+)
 
 
 def _hermit() -> str | None:
