@@ -28,15 +28,19 @@ Run = Callable[..., launch.Result]
 
 @pytest.fixture
 def job(tmp_path: Path, mpi_run: Callable[..., launch.Result]) -> Job:
-    """Return a function that runs the scenario, and returns what it saw."""
+    """Return a function that runs the scenario, and returns what its ranks saw, the warnings of all in one list."""
     told = tmp_path / "told"
     told.mkdir()
     told.chmod(0o777)
 
     def run(way: str, output: Path, *arguments: object, ranks: int | None = None, **more: Any) -> dict[str, Any]:
+        for earlier in told.glob("seen-*.json"):
+            earlier.unlink()
         mpi_run("bounds.py", ranks, [way, output, told, *arguments], **more).check()
-        seen: dict[str, Any] = json.loads((told / "seen.json").read_text())
-        return seen
+        ranks_saw: list[dict[str, Any]] = [json.loads(path.read_text()) for path in told.glob("seen-*.json")]
+        assert len(ranks_saw) == (ranks or 1)
+        said = [warning for one in ranks_saw for warning in one["warnings"]]
+        return {name: value for one in ranks_saw for name, value in one.items()} | {"warnings": said}
 
     return run
 

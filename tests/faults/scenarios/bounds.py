@@ -120,7 +120,7 @@ def main() -> None:
         except provml.ProvMLError as error:
             SEEN["error"] = f"{type(error).__name__}: {error}"
     SEEN["warnings"] = [str(w.message) for w in caught]
-    (FOLDER / "seen.json").write_text(json.dumps(SEEN))
+    (FOLDER / f"seen-{os.getpid()}.json").write_text(json.dumps(SEEN))
 
 
 main()

@@ -91,16 +91,16 @@ elif HOW == "stop-untimely":
     from provml_hpc.capture.run import Run
 
     def stop_in(run: Run) -> None:
-        """Have the next flush point of this rank interrupted, when it has told the others that all is well."""
-        transport, agree = run._session.transport, run._session.transport.flush_point
+        """Have the next flush point of this rank interrupted, before it hears what all agreed on."""
+        transport, meet = run._session.transport, run._session.transport.meet
 
         def interrupted(*args: object, **kwargs: object) -> object:
-            agreement = agree(*args, **kwargs)
+            met = meet(*args, **kwargs)
             os.kill(os.getpid(), signal.SIGUSR2)
-            transport.flush_point = agree
-            return agreement
+            transport.meet = meet
+            return met
 
-        transport.flush_point = interrupted
+        transport.meet = interrupted
 
     with begin("between", stop_signals=["SIGUSR2"]) as run, run.training() as training:
         run.flush()
