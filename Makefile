@@ -39,9 +39,9 @@ test: environments ## the whole suite with MPICH, then its MPI part again with O
 # Ranks wait for each other more than they work, so two jobs of tests fit on two cores. Each has a folder of its own,
 # since pytest clears away the folders of sessions before it, also under those that still go on.
 .PHONY: ranks-mpich ranks-openmpi
-ranks-mpich: environments
+ranks-mpich: $(VENV)/.dev
 	$(call apart,$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS)))
-ranks-openmpi: environments
+ranks-openmpi: $(OPENMPI)/.test
 	$(call apart,$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH))
 
 # $(call apart,COMMAND)
