@@ -402,7 +402,7 @@ class TestGPUs:
         (tmp_path / "nvidiactl").touch()
         found = machine.gpus(machine.nvml(LONG))
         assert found.state == MISSING
-        assert "provml-hpc[gpu]" in found.remedy
+        assert "provml-hpc[telemetry]" in found.remedy
 
     def test_no_library(self, modules: Path, tmp_path: Path) -> None:
         text = "def nvmlInit(): raise NVMLError_LibraryNotFound('NVML Shared Library Not Found')"

@@ -126,7 +126,7 @@ def gpus(answer: Answer) -> Finding:
     name = "NVML"
     if "absent" in steps:
         details["reason"] = "not installed"
-        remedy = "pip install 'provml-hpc[gpu]' (the package nvidia-ml-py)"
+        remedy = "pip install 'provml-hpc[telemetry]' (nvidia-ml-py and psutil)"
         if _NVIDIA.exists():
             text = f"nvidia-ml-py is not installed, but there is an NVIDIA driver ({_NVIDIA})"
             return Finding(GPUS, name, MISSING, text, "GPUs cannot be told of", remedy, details)
