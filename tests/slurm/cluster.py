@@ -103,6 +103,10 @@ echo "$1" > /proc/sys/kernel/hostname && mount -t tmpfs -o size=2g,mode=1777 nod
 """
 
 
+_LONGEST_SOCKET = 107 - len("/nodes/n12/spool/n12_9999.4294967291")
+"""Bytes that the name of the folder may have: a job whose step has no socket is queued again for ever."""
+
+
 class ClusterError(RuntimeError):
     """The cluster could not be brought up; the message says what to do."""
 
@@ -183,11 +187,16 @@ class Cluster:
         Raises
         ------
         ClusterError
-            Slurm is not installed, or a daemon did not come up.
+            Slurm is not installed, the folder's name is too long for sockets, or a daemon did not come up.
         """
         lacking = missing()
         if lacking:
             raise ClusterError(f"{', '.join(lacking)} not found: {INSTALL}")
+        room = _LONGEST_SOCKET - len(os.fsencode(self.folder.absolute()))
+        if room < 0:
+            raise ClusterError(
+                f"{self.folder}: too long by {-room} bytes for the sockets of its jobs; give a shorter --folder"
+            )
         with self._alone():
             if self.is_up:
                 return False

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from tests.slurm.cluster import CPUS, GPUS, NODES, ROOT, Cluster, own_names
 from tests.slurm.jobs import all_over, until
@@ -22,6 +26,13 @@ mine = [world.size, node.size, socket.gethostname(), shm.st_dev, *map(os.environ
 for rank in world.gather(mine) or ():
     print(*rank)
 """
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Return the place of a second cluster, of a short name for the sockets in it."""
+    with tempfile.TemporaryDirectory() as short:
+        yield Path(short) / "second"
 
 
 def manage(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -46,8 +57,7 @@ def test_48_ranks_are_on_12_nodes_with_4_gpus_each(cluster: Cluster) -> None:
         assert len({rank[3] for rank in ranks}) == NODES
 
 
-def test_it_comes_up_once_and_goes_down_with_its_jobs(cluster: Cluster, tmp_path: Path) -> None:
-    folder = tmp_path / "second"
+def test_it_comes_up_once_and_goes_down_with_its_jobs(cluster: Cluster, tmp_path: Path, folder: Path) -> None:
     try:
         assert manage("--folder", folder, "up").stdout.startswith("the cluster is up")
         assert manage("--folder", folder, "up").stdout.startswith("the cluster was up already")
@@ -66,12 +76,18 @@ def test_it_comes_up_once_and_goes_down_with_its_jobs(cluster: Cluster, tmp_path
     assert cluster.is_up
 
 
-def test_what_does_not_come_up_is_said_and_ended(tmp_path: Path, cluster: Cluster) -> None:
+def test_a_folder_whose_name_is_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
+    refused = manage("--folder", tmp_path / ("x" * 100), "up")
+    assert refused.returncode == 1
+    assert "give a shorter --folder" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_does_not_come_up_is_said_and_ended(tmp_path: Path, cluster: Cluster, folder: Path) -> None:
     broken = tmp_path / "bin"
     broken.mkdir()
     (broken / "slurmctld").write_text("#!/bin/sh\necho out of order >&2\nexit 1\n")
     (broken / "slurmctld").chmod(0o755)
-    folder = tmp_path / "second"
     command = [sys.executable, "-m", "tests.slurm.cluster", "--folder", str(folder), "up"]
     env = os.environ | {"PATH": f"{broken}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=env)
