@@ -142,12 +142,14 @@ def test_what_the_demo_writes_is_accepted_by_everybody_elses_tools(
         quads = {str(quad.triple) for quad in ox.parse(said, format=ox.RdfFormat.from_extension(read))}
         graphs[form] = quads
     assert len(set(map(frozenset, graphs.values()))) == 1
-    crate = tmp_path / "crate"
-    licence = "https://creativecommons.org/licenses/by/4.0/"
-    provml_tool("export", files(demo)[2], "--to", "crate", "-o", crate, "--license", licence, cwd=demo)
     from tests.offline.crates import checker
 
-    assert checker(monkeypatch)(crate, "REQUIRED") == []
+    licence = "https://creativecommons.org/licenses/by/4.0/"
+    check = checker(monkeypatch)
+    for file in files(demo):
+        crate = tmp_path / f"crate-{Path(file).stem}"
+        provml_tool("export", file, "--to", "crate", "-o", crate, "--license", licence, cwd=demo)
+        assert check(crate, "REQUIRED") == [], file
 
 
 @reasoner.needs_reference
