@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from operator import index as index_of
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from provml_hpc import records, vocabulary
-from provml_hpc.capture.inert import InertSession
+from provml_hpc import records
 from provml_hpc.capture.node import SECTION
-from provml_hpc.capture.samples import shown
-from provml_hpc.capture.statements import Statements
-from provml_hpc.values import UnrecordableError, clean_text, normalise
-
-_A = TypeVar("_A", bound="Activity")
-_LONGEST = 1000
-"""Most characters that are kept of a key or an item with parts."""
-_MOST = 100
-"""Most parts of an item that is recorded as a value; larger ones are data, of which the kind is told."""
+from provml_hpc.capture.opening import Aim, Opening
 
 
-class Activity(Statements):
+class Activity(Opening):
     """One activity of a run on this rank. Opened by the methods of a run or of another activity, closed by ``with``.
 
     What is called on it, opening a further activity included, is credited to its innermost section that is open on this
@@ -86,19 +74,9 @@ class Activity(Statements):
         name, local, key, use, params, persona
             As for :meth:`activity`; the parameters are learning hyperparameters.
         """
+        aim = Aim(task, algorithm, measures, procedure)
         return self._begin(
-            Activity,
-            "TrainingExecution",
-            name,
-            local=local,
-            key=key,
-            task=task,
-            algorithm=algorithm,
-            measures=measures,
-            procedure=procedure,
-            use=use,
-            params=params,
-            persona=persona,
+            Activity, "TrainingExecution", name, aim, local=local, key=key, use=use, params=params, persona=persona
         )
 
     def validation(
@@ -116,19 +94,9 @@ class Activity(Statements):
         persona: Any = None,
     ) -> Activity:
         """Open a validation (a ValidationExecution); arguments as for :meth:`training`."""
+        aim = Aim(task, algorithm, measures, procedure)
         return self._begin(
-            Activity,
-            "ValidationExecution",
-            name,
-            local=local,
-            key=key,
-            task=task,
-            algorithm=algorithm,
-            measures=measures,
-            procedure=procedure,
-            use=use,
-            params=params,
-            persona=persona,
+            Activity, "ValidationExecution", name, aim, local=local, key=key, use=use, params=params, persona=persona
         )
 
     def evaluation(
@@ -146,19 +114,9 @@ class Activity(Statements):
         persona: Any = None,
     ) -> Activity:
         """Open an evaluation (an EvaluationExecution); arguments as for :meth:`training`."""
+        aim = Aim(task, algorithm, measures, procedure)
         return self._begin(
-            Activity,
-            "EvaluationExecution",
-            name,
-            local=local,
-            key=key,
-            task=task,
-            algorithm=algorithm,
-            measures=measures,
-            procedure=procedure,
-            use=use,
-            params=params,
-            persona=persona,
+            Activity, "EvaluationExecution", name, aim, local=local, key=key, use=use, params=params, persona=persona
         )
 
     def feature_extraction(
@@ -177,14 +135,14 @@ class Activity(Statements):
 
         Task and algorithm are kept as attributes of it: ML-Schema has these two for runs of learning alone.
         """
+        aim = Aim(task, algorithm)
         return self._begin(
             Activity,
             "FeatureExtractionExecution",
             name,
+            aim,
             local=local,
             key=key,
-            task=task,
-            algorithm=algorithm,
             use=use,
             params=params,
             persona=persona,
@@ -264,115 +222,6 @@ class Activity(Statements):
         section.kind, section.index, section.item = kind, index, item
         return section
 
-    def _begin(
-        self,
-        make: type[_A],
-        cls: str,
-        name: Any,
-        *,
-        use: Any = (),
-        params: Any = None,
-        persona: Any = None,
-        **place: Any,
-    ) -> _A:
-        """Open an activity. What cannot be opened gives one that records nothing, so that the user's code goes on."""
-        session = self._session
-        opened: _A | None = None
-        if not session.inert:
-            try:
-                parent = self._parent_for(name if make is Section else None)
-                opened = parent._open_one(make, cls, name, params=self._flatten(params, "params"), **place)
-            except Exception as error:
-                session.drop(self._handle, "unrecordable", cls)
-                session.trouble(f"{cls}: {error}", error)
-        if opened is None:
-            lost = session if session.inert else InertSession(session.meta, session.output)
-            return make(lost, cls, self, 0, own=False, name=name if isinstance(name, str) else shown(name))
-        opened._use(use)
-        if persona is not None:
-            opened.persona(persona)
-        return opened
-
-    def _parent_for(self, kind: Any) -> Activity:
-        """Return what a new activity is opened in: the innermost open section, but no epoch within an epoch."""
-        node: Activity = self
-        while True:
-            inner = next((one for one in reversed(node._open) if isinstance(one, Section)), None)
-            if inner is None or (kind is not None and inner.kind == str(kind)):
-                return node
-            node = inner
-
-    def _open_one(
-        self,
-        make: type[_A],
-        cls: str,
-        name: Any,
-        *,
-        local: bool,
-        params: list[tuple[str, str, str]],
-        key: Any = None,
-        section_index: int | None = None,
-        item: Any = None,
-        task: Any = None,
-        algorithm: Any = None,
-        measures: Any = (),
-        procedure: Any = None,
-    ) -> _A | None:
-        session = self._session
-        own = local or self._own
-        text, kind, index = clean_text(str(name)), "", 0
-        if section_index is not None:
-            kind, index = text, index_of(section_index)
-            text = f"{kind} {index}"
-        key_text = "" if key is None else "{}:{}".format(*described(key))
-        place = (cls, "" if kind else text, kind, index, key_text)
-        ordinal = self._ordinals.get(place, 0) + 1
-        item_type, item_text = ("", "") if item is None else described(item)
-        task, algorithm, procedure = (
-            clean_text(str(one)) if one is not None else "" for one in (task, algorithm, procedure)
-        )
-        judged = _measures(measures)
-        signature = ""
-        if not own and (params or task or algorithm or procedure or judged):
-            signature = _sign(
-                json.dumps([task, algorithm, params, *([procedure, judged] if procedure or judged else ())])
-            )
-        handle = session.write(
-            records.Opened(
-                code=vocabulary.CLASS[cls].code,
-                parent=self._handle,
-                own=int(own),
-                ordinal=ordinal,
-                section_index=index,
-                name=text,
-                key=key_text,
-                section_kind=kind,
-                item_type=item_type,
-                item=item_text,
-                task=task,
-                algorithm=algorithm,
-                signature=signature,
-                procedure=procedure,
-                measures=json.dumps(judged) if judged else "",
-            )
-        )
-        if not handle:  # another thread, no room, or the run has ended
-            if session.alive:
-                session.drop(
-                    self._handle,
-                    "not opened",
-                    text,
-                    f"{cls} {text!r:.80} is not recorded: open activities in the thread that called init()",
-                )
-            session.late(self)
-            return None
-        self._ordinals[place] = ordinal
-        opened = make(session, cls, self, handle, own=own, name=text)
-        self._open.append(opened)
-        self._samples.point()
-        opened._write_settings(opened, params)
-        return opened
-
 
 class Section(Activity):
     """A section of an activity: see :meth:`Activity.section`.
@@ -386,44 +235,3 @@ class Section(Activity):
     """Its place among the sections of its kind."""
     item: Any = None
     """What was iterated over."""
-
-
-def _measures(given: Any) -> list[str]:
-    """Return the names of measures that one name, or several, stand for."""
-    if given is None:
-        return []
-    names = given if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-    return sorted({clean_text(str(name)) for name in names} - {""})
-
-
-def described(value: Any) -> tuple[str, str]:
-    """Return type and text of what tells sections apart: short, and made in little time whatever it is."""
-    try:
-        if not _is_large(value):
-            kind, text = normalise(value)
-            if kind == "json" and len(text) > _LONGEST:
-                return "text", f"{text[:_LONGEST]}... ({_sign(text)})"
-            return kind, text
-        shape = getattr(value, "shape", None)
-        return "text", type(value).__name__ + ("" if shape is None else str(list(shape)))
-    except UnrecordableError:
-        return "text", shown(value)
-    except Exception:  # its own code may raise anything
-        return "text", type(value).__name__
-
-
-def _sign(text: str) -> str:
-    """Return 16 digits that are the same where texts are. Two checksums, forwards and backwards: no OpenSSL for it."""
-    raw = text.encode("utf-8", "backslashreplace")
-    return f"{zlib.crc32(raw):08x}{zlib.crc32(raw[::-1]):08x}"
-
-
-def _is_large(value: Any, depth: int = 0) -> bool:
-    """Tell whether a value holds data, a batch say, and is not just what tells it from the next."""
-    if hasattr(value, "shape"):
-        return bool(math.prod(value.shape) > _MOST)
-    if not isinstance(value, (list, tuple, set, frozenset, Mapping)):
-        return False
-    if len(value) > _MOST or depth > 4:
-        return True
-    return any(_is_large(one, depth + 1) for one in (value.values() if isinstance(value, Mapping) else value))
