@@ -33,6 +33,20 @@ def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
     )
 
 
+def run_meta(run: RunInfo) -> dict[str, str | int | float | bool | None]:
+    """Return what a log is to say of a run that a closed file told of: :func:`run_info` the other way round."""
+    return {
+        "run": run.uuid,
+        "name": run.name,
+        "phase": run.phase,
+        "study": run.study,
+        "authority": run.authority,
+        "started_ns": run.started_ns,
+        "writer": run.writer,
+        "apart": True if run.apart else None,
+    }
+
+
 def _time(value: Any) -> int:
     return value if isinstance(value, int) and abs(value) < 2**62 else 0
 

@@ -167,18 +167,7 @@ def _open(name: str, stack: contextlib.ExitStack) -> _Part:
             "run provml recover first"
         )
     closed = stack.enter_context(TablesFile(output))
-    run = closed.run
-    meta = {
-        "run": run.uuid,
-        "name": run.name,
-        "phase": run.phase,
-        "study": run.study,
-        "authority": run.authority,
-        "started_ns": run.started_ns,
-        "writer": run.writer,
-        "apart": run.apart,
-    }
-    return _Part(name, meta, Unpacked(closed), closed.commits())
+    return _Part(name, dict(closing.run_meta(closed.run)), Unpacked(closed), closed.commits())
 
 
 def _of_one_run(parts: list[_Part]) -> None:

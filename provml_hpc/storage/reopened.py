@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from time import time_ns
 
-from provml_hpc.storage.closing import closed_run
+from provml_hpc.storage.closing import closed_run, run_meta
 from provml_hpc.storage.kept import last_sequences
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
@@ -39,17 +39,7 @@ def reopen(output: Path) -> None:
     """
     with TablesFile(output) as closed:
         run = closed.run
-        meta: dict[str, str | int | float | bool | None] = {
-            "run": run.uuid,
-            "name": run.name,
-            "phase": run.phase,
-            "study": run.study,
-            "authority": run.authority,
-            "started_ns": run.started_ns,
-            "writer": run.writer,
-            "apart": True if run.apart else None,
-        }
-        log = LogWriter.create(partial_of(output), meta)
+        log = LogWriter.create(partial_of(output), run_meta(run))
         try:
             unpacked = Unpacked(closed)
             for source in unpacked.sources():
