@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provml_tools.importing.mapping import graph_of
+from provml_tools.importing.dialects import graph_of
 from provml_tools.importing.repair import Document, read
 from provml_tools.importing.triples import nquads
 

@@ -1,12 +1,11 @@
-"""What yProv4ML, DLProv and other trackers said, in our vocabulary: a graph that all questions work on."""
+"""What other trackers said, gathered in our vocabulary: a graph that all questions work on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,40 +14,14 @@ from provml_hpc import identity
 from provml_hpc._version import __version__
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, key_of
-from provml_tools.importing.repair import Document, Name, Record
-
-Points = list[tuple[int | None, float, int | None]]
-"""Samples of one measure: epoch, value, time in int64 nanoseconds since the epoch."""
+from provml_tools.importing.points import Points
+from provml_tools.importing.repair import Document, Name
 
 _STAGES = (
     (re.compile("train", re.I), "TrainingExecution"),
     (re.compile("valid|^val([^a-z]|$)", re.I), "ValidationExecution"),
     (re.compile("test|eval", re.I), "EvaluationExecution"),
 )
-_LEARNING = frozenset(cls for _, cls in _STAGES)
-
-
-def graph_of(document: Document, authority: str) -> Graph:
-    """Return a document as the graph of one run.
-
-    The identity of all that is in it comes from the bytes of the file: importing it twice gives the same run.
-
-    Parameters
-    ----------
-    document
-        What was read.
-    authority
-        Whose names studies, measures and the like are.
-    """
-    from provml_tools.importing import dlprov, generic, yprov
-
-    run = Run(document, authority)
-    for dialect in (dlprov, yprov):
-        if dialect.speaks(document):
-            dialect.take(document, run)
-            return run.graph(dialect.NAME)
-    generic.take(document, run)
-    return run.graph(generic.NAME)
 
 
 def stage_of(name: str) -> str:
@@ -296,46 +269,6 @@ def typed(value: Any) -> tuple[str, str]:
     if text in ("True", "False"):
         return text.lower(), "boolean"
     return text, "none" if text == "None" else "text"
-
-
-def series(document: Document, record: Record) -> Points:
-    """Return the samples that a record holds as text in attributes, as yProv4ML 1 wrote them."""
-    names = ("metric_epoch_list", "metric_value_list", "metric_timestamp_list")
-    lists: list[Sequence[Any]] = []
-    for name in names:
-        found = record.get(name)
-        try:
-            # Python writes nan and inf, and JSON reads NaN and Infinity.
-            text = re.sub(r"\bnan\b", "NaN", re.sub(r"\binf\b", "Infinity", str(found if found is not None else "[]")))
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            value = []
-        lists.append(value if isinstance(value, list) else [])
-    epochs, values, times = lists
-    points: Points = []
-    for at, value in enumerate(values):
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            epoch = epochs[at] if at < len(epochs) and isinstance(epochs[at], int) else None
-            points.append((epoch, float(value), document.nanoseconds(times[at]) if at < len(times) else None))
-    return points
-
-
-def table(document: Document, path: Path) -> Points:
-    """Return the samples in a CSV file with the columns epoch, value, time in milliseconds, as yProv4ML 3 writes it."""
-    points: Points = []
-    try:
-        lines = path.read_text("utf-8", "replace").splitlines()[1:]
-    except OSError:
-        return points
-    for line in lines:
-        cells = re.split("[,;\t]", line)
-        try:
-            points.append((int(cells[0]), float(cells[1]), document.nanoseconds(cells[2]) if len(cells) > 2 else None))
-        except (ValueError, IndexError):
-            document.repairs["lines of metrics that are none"] = (
-                document.repairs.get("lines of metrics that are none", 0) + 1
-            )
-    return points
 
 
 def _plain(value: float) -> float | str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from provml_tools.importing.mapping import Run, series, stage_of, table
+from provml_tools.importing.mapping import Run, stage_of
+from provml_tools.importing.points import series, table
 from provml_tools.importing.repair import Document, Record
 
 NAME = "yProv4ML"

@@ -7,10 +7,12 @@ from typing import Any
 
 from provml_tools.query.answer import Answer, Options, kind_of, when
 from provml_tools.query.engine import Engine, Iri
-from provml_tools.query.lineage import choose_model, people_of
-from provml_tools.query.models import Measures
+from provml_tools.query.lineage import choose_model
+from provml_tools.query.measured import Measures
 from provml_tools.query.named import NamedQuery, part
-from provml_tools.query.provenance import Provenance, Thing
+from provml_tools.query.people import people_of
+from provml_tools.query.provenance import Provenance
+from provml_tools.query.things import Thing
 
 _TRIES = {"ValidationExecution": "validated", "EvaluationExecution": "evaluated"}
 _BY_PHASE = {"curation": "curated", "preparation": "prepared"}

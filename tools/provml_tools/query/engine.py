@@ -108,7 +108,7 @@ class Engine:
         try:
             found = self._store.query(text, prefixes=NAMESPACES)
         except SyntaxError as error:
-            raise UsageError(_explain(str(error), text)) from None
+            raise UsageError(explain(str(error), text)) from None
         if isinstance(found, self._oxigraph.QueryBoolean):
             return bool(found)
         if isinstance(found, self._oxigraph.QueryTriples):
@@ -176,7 +176,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _explain(message: str, text: str) -> str:
+def explain(message: str, text: str) -> str:
     """Turn the parser's message into one line that tells where and what."""
     found = _POSITION.match(message)
     if not found:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from provml_tools.query.answer import Answer, Options, kind_of, when
 from provml_tools.query.engine import Engine, Iri
 from provml_tools.query.folding import fold, name_of
-from provml_tools.query.named import NamedQuery, part
-from provml_tools.query.provenance import Node, Provenance, Reached, Thing
+from provml_tools.query.measured import Measures
+from provml_tools.query.named import NamedQuery
+from provml_tools.query.people import people_of, who_did
+from provml_tools.query.provenance import Node, Provenance, Reached
+from provml_tools.query.things import Thing
 
 if TYPE_CHECKING:
     from provml_tools.query.picture import Drawing
@@ -37,7 +40,6 @@ def model_lineage(engine: Engine, query: NamedQuery, options: Options) -> Answer
 
 def _draw(engine: Engine, known: Provenance, people: dict[str, dict[str, list[str]]], start: str) -> Drawing:
     """Return the picture of a lineage, in which the model has what was measured on it."""
-    from provml_tools.query.models import Measures
     from provml_tools.query.picture import draw
 
     found: dict[str, Any] = {}
@@ -70,26 +72,6 @@ def choose_model(known: Provenance, engine: Engine, query: NamedQuery, options: 
             "--model takes another by name, digest or IRI"
         )
     return made[-1]
-
-
-def people_of(engine: Engine) -> dict[str, dict[str, list[str]]]:
-    """Return the persons of each activity, by IRI of the activity: their names, each with the roles it had."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for row in engine.select(part("people")):
-        roles = found.setdefault(str(row["activity"]), {}).setdefault(str(row["name"]), [])
-        if row["role"] and str(row["role"]) not in roles:
-            roles.append(str(row["role"]))
-    return found
-
-
-def who_did(known: Provenance, people: dict[str, dict[str, list[str]]], thing: Thing) -> str:
-    """Return who carried an activity out, or made data: those of the activity itself, else of what it is part of."""
-    activities = [thing.iri] if thing.start is not None else list(known.generations(thing.iri))
-    for activity in activities:
-        for whole in known.wholes(activity):
-            if whole in people:
-                return ", ".join(sorted(people[whole]))
-    return ""
 
 
 def _row(known: Provenance, people: dict[str, dict[str, list[str]]], one: Reached) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from provml_tools.query.answer import Answer, Options, common_names, when
 from provml_tools.query.engine import Engine, Iri, Row
+from provml_tools.query.measured import Measured, Measures, judged_by
 from provml_tools.query.measures import deciding, is_lower_better, sort_key
-from provml_tools.query.models import Measured, Measures, judged_by
 from provml_tools.query.named import NamedQuery
 from provml_tools.query.provenance import Provenance
 from provml_tools.query.ranks import overlap

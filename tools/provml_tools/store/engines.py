@@ -11,7 +11,7 @@ from typing import Any, overload
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import ProvMLError, UsageError
 from provml_hpc.vocabulary import NAMESPACES
-from provml_tools.query.engine import Engine, Value, _explain
+from provml_tools.query.engine import Engine, Value, explain
 from provml_tools.store.description import StoredRun
 from provml_tools.store.embedded import RunStore, oxigraph
 from provml_tools.store.endpoint import Endpoint, with_prefixes
@@ -164,7 +164,7 @@ class EndpointEngine(_Stored):
             # Here first: so a mistake is explained as everywhere, and one knows which kind of answer will come.
             form = self._empty.query(text, prefixes=NAMESPACES)
         except SyntaxError as error:
-            raise UsageError(_explain(str(error), text)) from None
+            raise UsageError(explain(str(error), text)) from None
         except UnicodeEncodeError:
             raise UsageError("The SPARQL is not valid text. Give it in UTF-8.") from None
         graphs = [] if names_graphs(text) else self._iris

@@ -15,7 +15,8 @@ from typing import Any
 from provml_hpc import vocabulary
 from provml_tools.query.answer import kind_of, when
 from provml_tools.query.folding import fold, name_of
-from provml_tools.query.provenance import Provenance, Reached, Thing
+from provml_tools.query.provenance import Provenance, Reached
+from provml_tools.query.things import Thing
 
 CROWD = 6
 """More boxes than this that have the same part in the same steps are one."""
