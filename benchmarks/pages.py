@@ -48,3 +48,15 @@ def spread(line: dict[str, Any]) -> str:
 def pick(lines: Lines, kind: str, **wanted: Any) -> Lines:
     """Return the lines of one kind with these facts."""
     return [line for line in lines if line["kind"] == kind and all(line.get(k) == v for k, v in wanted.items())]
+
+
+def measured(lines: Lines) -> str:
+    """Return when, on which code and beside which load results were measured."""
+    runs = []
+    for line in pick(lines, "machine"):
+        code = f"code {line['code']}" if line.get("code") else "code of that day"
+        load = f"load {line['load_before']:.1f}"
+        if "load_after" in line:
+            load += f" to {line['load_after']:.1f}"
+        runs.append(f"{line['time'][:16].replace('T', ' ')} UTC ({code}, {load})")
+    return f"*Measured {'; '.join(runs)}.*" if runs else ""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Report, compare, estimate, options, ratio, scratch
+from benchmarks.harness import Report, compare, estimate, options, scratch
 from benchmarks.launch import environment
 
 IMPORT = "import h5py"
@@ -104,8 +104,10 @@ def main() -> None:
             report.measured(f"a process that describes: {what}", way, unit, [scale * one for one in values[what]])
     for name in [way for way in ways if way != IMPORT and "," not in way]:
         first, all_of_them = found[name]["cpu"], found[f"{name}, {1 + AGAIN} times"]["cpu"]
-        more = estimate([1e3 * (b - a) / AGAIN for a, b in zip(first, all_of_them, strict=True)]).median
-        times = ratio(first, found[IMPORT]["cpu"]).median
+        further = [1e3 * (b - a) / AGAIN for a, b in zip(first, all_of_them, strict=True)]
+        more = report.measured("each further file", name, "ms more", further).median
+        against = [a / b for a, b in zip(first, found[IMPORT]["cpu"], strict=True)]
+        times = report.measured("against a bare import", name, "times", against).median
         peak = estimate(found[name]["MB"]).median
         print(f"{name:8} {1e3 * estimate(first).median:5.0f} ms CPU, {times:.1f} times {IMPORT}; ", end="")
         print(f"{more:.1f} ms for each further one; {peak:.0f} MB")

@@ -1,4 +1,4 @@
-"""Puts results into ``docs/benchmarks.md``, between its markers, and draws the plots beside it.
+"""Puts results into ``docs/benchmarks.md`` and its like, between their markers, and draws the plots beside it.
 
 ``python -m benchmarks.report`` reads ``benchmarks/results``; plots need the extra ``bench``, and are left out else.
 """
@@ -8,23 +8,23 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from benchmarks import offline_report
 from benchmarks.harness import RESULTS, ROOT, kept
-from benchmarks.pages import Lines, number, pick, put, spread, table
+from benchmarks.pages import Lines, measured, number, pick, put, spread, table
+from benchmarks.plots import draw
 
-PAGE = ROOT / "docs" / "benchmarks.md"
+DOCS = ROOT / "docs"
 
 
 def _machine(results: dict[str, Lines]) -> str:
     rows = []
     for name, lines in results.items():
-        for line in pick(lines, "machine")[-1:]:
+        for line in pick(lines, "machine"):
             built = f"Python {line['python']}, numpy {line['numpy']}, h5py {line['h5py']}, mpi4py {line['mpi4py']}"
             where = f"{line['cpu']}, {line['cores']} cores, {line['memory_gib']} GiB, {line['system']}"
-            rows.append([name, f"`{line['command']}`", line["time"], line["load_before"], where, built])
-    return table(["results", "command", "when", "load before", "machine", "versions"], rows)
+            rows.append([name, f"`{line['command']}`", where, built])
+    return table(["results", "command", "machine", "versions"], rows)
 
 
 def _targets(results: dict[str, Lines]) -> str:
@@ -224,7 +224,8 @@ def _model(results: dict[str, Lines]) -> str:
     return f"{table(head, fits)}\n\n{told}"
 
 
-TABLES: dict[str, Callable[[dict[str, Lines]], str]] = {
+Tables = dict[str, Callable[[dict[str, Lines]], str]]
+TABLES: Tables = {
     "targets": _targets,
     "call": _call,
     "structure": _structure,
@@ -241,6 +242,9 @@ TABLES: dict[str, Callable[[dict[str, Lines]], str]] = {
     **offline_report.TABLES,
     "machine": _machine,
 }
+PAGES: dict[str, Tables] = {"benchmarks.md": TABLES, **offline_report.PAGES}
+SOURCES = {"structure": "call", "checking": "validation", "memory": "validation", "targets": "", "machine": ""}
+"""Of which results a table is, where it has not their name."""
 ORDER = (
     "call",
     "whole",
@@ -257,90 +261,31 @@ ORDER = (
 )
 
 
-def draw(results: dict[str, Lines], folder: Path) -> list[Path]:
-    """Draw the plots as PNG and SVG, where matplotlib is installed."""
-    try:
-        import matplotlib
-    except ImportError:
-        print("no plots: install the extra bench for matplotlib")
-        return []
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "provml-hpc"  # the same results, the same bytes
-    from matplotlib import pyplot
+def stored(folder: Path = RESULTS) -> dict[str, Lines]:
+    """Return the lines of all results that there are."""
+    return {name: lines for name in ORDER if (lines := kept(folder / f"{name}.jsonl"))}
 
-    folder.mkdir(parents=True, exist_ok=True)
-    made = []
 
-    def save(figure: Any, name: str) -> None:
-        figure.tight_layout()
-        for kind in ("png", "svg"):
-            path = folder / f"{name}.{kind}"
-            figure.savefig(path, dpi=120, metadata={"Date": None} if kind == "svg" else None)
-            made.append(path)
-        pyplot.close(figure)
-
-    bars = [
-        d for d in pick(results.get("call", []), "measurement", what="a step with 3 values") if d["arm"] != "nothing"
-    ]
-    if bars:
-        figure, axes = pyplot.subplots(figsize=(7, 3.5))
-        bars.sort(key=lambda d: d["median"])
-        values = [d["median"] for d in bars]
-        reach = [[d["median"] - d["low"] for d in bars], [d["high"] - d["median"] for d in bars]]
-        axes.barh(
-            [d["arm"] for d in bars],
-            values,
-            xerr=reach,
-            color=["C0" if d["arm"] in ("log", "series") else "0.7" for d in bars],
-        )
-        axes.set_xlabel("CPU of the caller, ns a step of 3 values (95 % interval of the median)")
-        save(figure, "call")
-    shares = pick(results.get("peers", []), "ratio")
-    if shares:
-        figure, axes = pyplot.subplots(figsize=(7, 4))
-        names = list(dict.fromkeys(d["arm"] for d in shares))
-        for offset, what, colour in ((-0.2, "caller", "C0"), (0.2, "total", "C1")):
-            found = {d["arm"]: d["median"] for d in shares if d["what"].endswith(what)}
-            places = [index + offset for index in range(len(names))]
-            axes.barh(places, [found[name] for name in names], height=0.38, color=colour, label=what)
-        axes.set_yticks(range(len(names)), names)
-        axes.axvline(1, color="0.4", linewidth=0.8)
-        axes.set_xscale("log")
-        axes.set_xlabel("CPU of a step of 3 values, plain JSON lines = 1")
-        axes.legend()
-        save(figure, "peers")
-    flushes = [
-        d
-        for d in pick(results.get("flush", []), "measurement", clock="cpu writer", place="in memory")
-        if d["bytes"] == 64 << 10
-    ]
-    if flushes:
-        figure, axes = pyplot.subplots(figsize=(7, 3.5))
-        for name in ("flush", "bare"):
-            points = sorted(
-                (d["ranks"], d["median"]) for d in flushes if d["arm"] == name and d["mpi"].startswith("MPICH")
-            )
-            axes.plot([n for n, _ in points], [v for _, v in points], "o-", label=name)
-        axes.set_xlabel("ranks, 64 KiB each, MPICH, file in memory")
-        axes.set_ylabel("CPU of the writer, ms")
-        axes.legend()
-        save(figure, "flush")
-    return made
+def filled(page: str, tables: Tables, results: dict[str, Lines]) -> str:
+    """Return a page with its tables made anew, each with a line that says when and on which code it was measured."""
+    for name, make in tables.items():
+        when = measured(results.get(SOURCES.get(name, name), []))
+        page = put(page, name, "\n\n".join(filter(None, [make(results), when])))
+    return page
 
 
 def main() -> None:
     """Write the page and draw the plots."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
-    parser.add_argument("--plots", type=Path, default=ROOT / "docs" / "benchmarks", help="folder of the plots")
+    parser.add_argument("--pages", type=Path, default=DOCS, help="folder of the pages")
+    parser.add_argument("--plots", type=Path, default=DOCS / "benchmarks", help="folder of the plots")
     chosen = parser.parse_args()
-    results = {name: lines for name in ORDER if (lines := kept(chosen.results / f"{name}.jsonl"))}
-    page = chosen.page.read_text()
-    for name, make in TABLES.items():
-        page = put(page, name, make(results))
-    chosen.page.write_text(page)
-    print("->", chosen.page)
+    results = stored(chosen.results)
+    for name, tables in PAGES.items():
+        page = chosen.pages / name
+        page.write_text(filled(page.read_text(), tables, results))
+        print("->", page)
     for path in draw(results, chosen.plots):
         print("->", path)
 

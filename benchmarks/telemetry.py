@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from benchmarks.harness import ROOT, Report, compare, estimate, options, scratch
+from benchmarks.harness import ROOT, Report, compare, estimate, median, options, scratch
 from benchmarks.launch import environment
 
 NODES, GPUS = 12, 4
@@ -25,6 +25,8 @@ ARMS: dict[str, tuple[float, str]] = {
     "1 Hz, no counters of the bus": (1, "missing=fields"),
 }
 """Turns a second, and what the stand-in does not offer."""
+RESIDENT = "MB resident, median of the nodes"
+OWN = "MB of these its own, no file's"
 _TARGET = 0.5
 """Percent of a processor, for a node of four GPUs at 1 Hz."""
 
@@ -43,9 +45,12 @@ with provml.init("node", phase="learning", output=output, telemetry=hz) as run:
     process, wall = time.process_time() - before, time.monotonic() - began
     cpu, turns = (sampler.cpu_ns - cpu, sampler.turns - turns) if sampler else (0, 0)
     threads = threading.active_count()
+    resident = {name: int(rest.split()[0]) * 1024 for name, _, rest in
+                (line.partition(":") for line in open("/proc/self/status")) if name in ("VmRSS", "RssAnon")}
 with provml.open(output) as file:
     devices = len(file.nodes("Device"))
 found = {"cpu": cpu / 1e9, "process": process, "wall": wall, "turns": turns, "threads": threads, "devices": devices}
+found |= resident
 print(json.dumps(found))
 """
 
@@ -72,6 +77,8 @@ def nodes(folder: Path, library: Path, arm: str, seconds: float) -> Mapping[str,
         "milliseconds of CPU a turn": 1000 * sum(one["cpu"] for one in found) / turns if turns else 0.0,
         "turns a second": turns / sum(one["wall"] for one in found),
         "threads": max(one["threads"] for one in found),
+        RESIDENT: median(one["VmRSS"] / 1e6 for one in found),
+        OWN: median(one["RssAnon"] / 1e6 for one in found),
     }
 
 
@@ -92,6 +99,12 @@ def main() -> None:
         for what, numbers in values.items():
             report.measured(what, arm, "", numbers, nodes=NODES, gpus=NODES * GPUS, library="stand-in")
         print(f"{arm:30}", {what: f"{estimate(numbers).median:.3g}" for what, numbers in values.items()})
+    for what in (RESIDENT, OWN):
+        for arm in ARMS:
+            if arm != "off":
+                more = [on - off for on, off in zip(found[arm][what], found["off"][what], strict=True)]
+                said = report.measured(f"{what}, more than off", arm, "MB", more, nodes=NODES, library="stand-in")
+                print(f"{arm:30} {what}, more than off: {said.median:.2f} [{said.low:.2f}, {said.high:.2f}]")
     share = estimate(found["1 Hz"]["percent of a processor, a node"])
     report.target("a node's sampler at 1 Hz, four stand-in GPUs", _TARGET, share, "% of a processor")
     off = estimate(found["off"]["threads"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -40,25 +41,45 @@ def polled(seconds: float) -> tuple[Wait, str]:
     return wait, "a polled timer, no accelerator"
 
 
-def cuda(seconds: float, local: int) -> tuple[Wait, str]:
-    """Return real matrix work of about so many seconds on the device of this rank, with PyTorch or CuPy."""
-    size = 4096
+def matrices(seconds: float, local: int, kind: str) -> tuple[Wait, str]:
+    """Return real matrix work of about so many seconds, with PyTorch or CuPy.
+
+    Parameters
+    ----------
+    seconds
+        How long it is to take.
+    local
+        Number of this rank on its node; it takes the device of that number.
+    kind
+        ``"cuda"``, or ``"torch-cpu"``: the same work with PyTorch without an accelerator, so that the way can be
+        tried where there is none.
+    """
+    size = 4096 if kind == "cuda" else 128
     try:
         import torch
     except ImportError:
         torch = None
-    if torch is not None:
+    sync: Callable[[], object]
+    if torch is not None and kind == "cuda":
         device = torch.device("cuda", local % torch.cuda.device_count())
-        a = torch.randn(size, size, device=device)
-        name, product = torch.cuda.get_device_name(device), lambda: torch.mm(a, a)
-        sync = lambda: torch.cuda.synchronize(device)  # noqa: E731
+        name, sync = torch.cuda.get_device_name(device), lambda: torch.cuda.synchronize(device)
+    elif torch is not None:
+        torch.set_num_threads(1)
+        device, sync = torch.device("cpu"), lambda: None
+        name = "PyTorch on the processor, no accelerator"
     else:
         import cupy
 
         cupy.cuda.Device(local % cupy.cuda.runtime.getDeviceCount()).use()
-        a = cupy.random.rand(size, size, dtype=cupy.float32)
         name = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-        product, sync = lambda: a @ a, lambda: cupy.cuda.Device().synchronize()
+        sync = lambda: cupy.cuda.Device().synchronize()  # noqa: E731
+    product: Callable[[], object]
+    if torch is not None:
+        a = torch.randn(size, size, device=device)
+        product = lambda: torch.mm(a, a)  # noqa: E731
+    else:
+        b = cupy.random.rand(size, size, dtype=cupy.float32)
+        product = lambda: b @ b  # noqa: E731
     for _ in range(5):
         product()
     sync()
@@ -74,6 +95,14 @@ def cuda(seconds: float, local: int) -> tuple[Wait, str]:
         sync()
 
     return wait, name
+
+
+def called(events: int) -> Callable[..., None]:
+    """Return a function that takes a step and its values one by one, as a recorder does, and does nothing."""
+    scope: dict[str, Any] = {}
+    exec(f"def bare(step, {', '.join(f'v{i}' for i in range(events))}): pass", scope)
+    found: Callable[..., None] = scope["bare"]
+    return found
 
 
 def block(
@@ -115,8 +144,8 @@ def main() -> None:
     comm = MPI.COMM_WORLD
     local = comm.Split_type(MPI.COMM_TYPE_SHARED).rank
     seconds = arguments["step_ms"] / 1e3
-    if arguments["device"] == "cuda":
-        wait, device = cuda(seconds, local)
+    if arguments["device"] in ("cuda", "torch-cpu"):
+        wait, device = matrices(seconds, local, arguments["device"])
     else:
         wait, device = polled(seconds) if arguments["device"] == "polled" else timer(seconds)
     folder, events = Path(arguments["folder"]), arguments["events"]
@@ -137,6 +166,11 @@ def main() -> None:
         "nothing": (lambda step: None, lambda: None),
         "nothing, A/A control": (lambda step: None, lambda: None),
     }
+    # Floors: what it costs to hand the values to any function, and to put as many bytes somewhere.
+    bare, packer = called(events), struct.Struct(f"<5Q{events}d")
+    room, pack = bytearray(packer.size), packer.pack_into
+    ways["an empty function of the values"] = lambda step: bare(step, *values), lambda: None
+    ways["struct.pack_into"] = lambda step: pack(room, 0, 1, 2, 3, step, 5, *values), lambda: None
     lines = (folder / f"lines-{comm.rank}.jsonl").open("w")
     ways["json.dumps + write"] = (
         lambda step: lines.write(

@@ -142,10 +142,20 @@ def test_tables_go_between_the_markers_and_nowhere_else() -> None:
         report.put("nothing here", "call", "new")
 
 
-def test_every_marker_of_the_page_has_a_table() -> None:
-    page = (harness.ROOT / "docs" / "benchmarks.md").read_text()
-    for name in report.TABLES:
-        assert report.put(page, name, "x") != page
+@pytest.mark.parametrize("name", report.PAGES)
+def test_the_tables_of_the_pages_are_those_of_the_stored_results(name: str) -> None:
+    page = (harness.ROOT / "docs" / name).read_text()
+    assert report.filled(page, report.PAGES[name], report.stored()) == page, "run python -m benchmarks.report"
+
+
+def test_a_table_says_when_on_which_code_and_beside_which_load_it_was_measured(tmp_path: Path) -> None:
+    lines = harness.read(harness.Report("call").write(tmp_path))
+    lines[0] |= {"time": "2026-11-25T17:35:12+00:00", "code": "abc1234+", "load_before": 0.53, "load_after": 1.0}
+    old = {"kind": "machine", "time": "2026-11-23T08:19:07+00:00", "load_before": 8.59}
+    assert report.measured([old, *lines]) == (
+        "*Measured 2026-11-23 08:19 UTC (code of that day, load 8.6); "
+        "2026-11-25 17:35 UTC (code abc1234+, load 0.5 to 1.0).*"
+    )
 
 
 def test_large_runs_are_whole_and_conversion_formats_the_same_quads() -> None:
@@ -191,6 +201,18 @@ def test_a_launch_forgets_the_launcher_around_it(monkeypatch: pytest.MonkeyPatch
     assert "PMI_RANK" not in env
     assert "OMPI_COMM_WORLD_RANK" not in env
     assert env["X"] == "1"
+
+
+def test_a_launch_takes_the_path_of_a_python_from_where_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The job runs in a folder of its own, and `--python .venv/bin/python` is what the page says.
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "mpiexec"):
+        (tmp_path / "bin" / name).write_text('#!/bin/sh\nfor last; do :; done\necho "[\\"$3\\"]" > "$last"\n')
+        (tmp_path / "bin" / name).chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    assert launch.job("a.module", 2, {}, python="bin/python", timeout=20) == [str(tmp_path / "bin" / "python")]
 
 
 def test_the_job_script_is_valid_bash() -> None:
