@@ -138,14 +138,18 @@ def read_table(group: Any, start: int = 0, stop: int | None = None) -> Table:
     Columns that the vocabulary has and the file has not, since it is older, are filled up as absent; what is unknown is
     kept if it is a column at all.
     """
+    return _read(group, _datasets(group), start, stop)
+
+
+def _read(group: Any, datasets: dict[str, Any], start: int, stop: int | None) -> Table:
     name = group.name.rpartition("/")[2]
     rows = row_count(group)
     start, stop = min(start, rows), rows if stop is None else min(max(stop, start), rows)
     table = Table(name)
-    for column in _order(group):
-        dataset = careful.member(group, column)
-        if dataset.ndim == 1 and dataset.shape[0] != rows:
-            raise ValueError(f"the column {column} of {group.name} has {dataset.shape[0]} rows, not {rows}")
+    for column, dataset in datasets.items():
+        shape = dataset.shape
+        if shape is not None and len(shape) == 1 and shape[0] != rows:
+            raise ValueError(f"the column {column} of {group.name} has {shape[0]} rows, not {rows}")
         values = read_column(dataset, start, stop)
         if values is not None:
             table.columns[column] = values
@@ -221,16 +225,16 @@ class StoredColumn(Sequence[Any]):
 
 def stored_table(group: Any, guard: Callable[[], AbstractContextManager[None]]) -> Table:
     """Return a table whose columns stay in the file, as :class:`StoredColumn`; `guard` is entered for each reading."""
-    table = read_table(group, 0, 0)
-    rows = row_count(group)
+    datasets = _datasets(group)
+    table, rows = _read(group, datasets, 0, 0), row_count(group)
 
     # Of a column that the file has not, one absent value; of the others nothing.
-    lacking = {name: _absent(kind, 1) for name, kind in _expected(table.name) if not careful.has(group, name)}
+    lacking = {name: _absent(kind, 1) for name, kind in _expected(table.name) if name not in datasets}
 
     def stored_column(name: str) -> Any:
         def read(start: int, stop: int) -> Any:
             with guard():
-                return read_column(careful.member(group, name), start, stop)
+                return read_column(datasets[name], start, stop)
 
         def absent(start: int, stop: int) -> Any:
             empty = lacking[name]
@@ -238,7 +242,7 @@ def stored_table(group: Any, guard: Callable[[], AbstractContextManager[None]]) 
 
         if name in lacking:
             return StoredColumn(rows, absent)
-        chunks = careful.member(group, name).chunks
+        chunks = datasets[name].chunks
         return StoredColumn(rows, read, min(chunks[0], CHUNK) if chunks else STRETCH)
 
     stored: dict[str, Any] = {name: stored_column(name) for name in table.columns}
@@ -262,10 +266,11 @@ def row_count(group: Any) -> int:
     return rows
 
 
-def _order(group: Any) -> list[str]:
-    told = dict.fromkeys(told_columns(group))
-    there = dict.fromkeys(name for name in group if isinstance(careful.member(group, name), h5py.Dataset))
-    return [name for name in told if name in there] + [name for name in there if name not in told]
+def _datasets(group: Any) -> dict[str, Any]:
+    """Return the columns that there are, each opened once since HDF5 takes its time for that; those told of first."""
+    opened = {name: careful.member(group, name) for name in careful.members(group)}
+    there = {name: dataset for name, dataset in opened.items() if isinstance(dataset, h5py.Dataset)}
+    return {name: there[name] for name in dict.fromkeys((*told_columns(group), *there)) if name in there}
 
 
 def told_columns(group: Any) -> list[str]:

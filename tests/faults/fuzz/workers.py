@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import resource
 import select
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from provml_hpc.storage import careful
+from provml_tools import cli
 from tests.faults.fuzz import targets
 from tests.faults.fuzz.originals import Originals
 from tests.mpi import launch
@@ -190,6 +192,7 @@ def _work(campaign: Campaign, seeds: range, writer: int) -> None:
     try:
         limit()
         os.environ["TMPDIR"] = str(campaign.work)
+        cli.parser = functools.cache(cli.parser)  # the same for every file
         canary = campaign.root / "canary"
         canary.write_text("still here")
         outside = sorted(os.listdir(campaign.root))  # noqa: PTH208 - names alone
