@@ -1,19 +1,8 @@
-"""What a record is on the wire: the one encoding that serves as buffer, crash journal and message.
+"""What a rank writes down: each kind of record once, with its fields and its code.
 
-A rank writes *frames*. All numbers are little endian and every frame is a multiple of 8 bytes long::
-
-    u32 size | u32 layout | u64 sequence | i64 clock_ns | body
-
-`clock_ns` is the rank's monotonic clock; the :class:`Started` record that opens every source says what to add to get
-nanoseconds since the epoch. `layout` 0 means a record, whose body is
-
-    u16 kind | u16 numbers | u32 texts | numbers (8 bytes each) | texts (u32 length + UTF-8 each) | zeros
-
-and any other layout means a sample: ``i64 step | u64 section`` and one float64 for each measure of the
-:class:`Layout` record, or counter of the :class:`Counters` record, that has that number. A *source* is what one thread
-of one rank wrote in one attempt: (attempt, rank, lane). Its sequence counts from 1 without gaps, and a reference from
-one record to another is the sequence of the record referred to, in lane 0 of the same rank; references to a
-:class:`Device` are within their own lane.
+A *source* is what one thread of one rank wrote in one attempt: (attempt, rank, lane). A reference from one record to
+another is the sequence of the record referred to, in lane 0 of the same rank; references to a :class:`Device` are
+within their own lane. How records become bytes is in :mod:`provml_hpc.wire`.
 
 Schema evolution: append only. A new field gets a default and stands after the older ones of its sort; a reader fills
 up what an older writer did not know and passes over what a newer one added, kinds included.
@@ -21,14 +10,7 @@ up what an older writer did not know and passes over what a newer one added, kin
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
-from typing import Any, NamedTuple, get_type_hints
-
-HEADER = struct.Struct("<IIQq")
-SAMPLE_HEAD = struct.Struct("<IIQqqQ")
-_BODY = struct.Struct("<HHI")
-_LENGTH = struct.Struct("<I")
+from typing import Any, NamedTuple
 
 NO_STEP = -(2**63)
 """The step of what was said for no step."""
@@ -39,9 +21,6 @@ SIDE_LANE = 1
 """The lane that all other threads of a rank share."""
 TELEMETRY_LANE = 2
 """The lane of the thread that samples counters, on one rank a node."""
-
-SHARED, OWN = 0, 1
-"""Whether an activity is shared by the ranks that open it, or belongs to one."""
 
 BY_PROCESS = "process"
 """How one knows that a rank used a device: the driver told of its process there."""
@@ -341,127 +320,9 @@ Record = (
     | Clock
 )
 
-_KINDS: dict[int, type[Any]] = {
+KINDS: dict[int, type[Any]] = {
     1: Started, 2: Opened, 3: Closed, 4: Layout, 5: Named, 6: Declared, 7: Used, 8: Settled, 9: Derived, 10: Member,
     11: Evaluated, 12: Associated, 13: Digested, 14: Contained, 15: Fact, 16: Dropped, 17: Continued, 18: Ended,
     19: Device, 20: Placed, 21: Counters, 22: Lost, 23: Clock,
 }  # fmt: skip
-"""Stable codes: a new kind takes the next number, and a number is never used again."""
-
-
-class _Schema(NamedTuple):
-    code: int
-    numbers: tuple[int, ...]  # positions of the number fields
-    texts: tuple[int, ...]  # positions of the text fields
-    head: struct.Struct
-
-
-def _schema(code: int, kind: type[Any]) -> _Schema:
-    types = list(get_type_hints(kind).values())
-    numbers = tuple(i for i, t in enumerate(types) if t is int)
-    texts = tuple(i for i, t in enumerate(types) if t is str)
-    return _Schema(code, numbers, texts, struct.Struct(f"<IIQqHHI{len(numbers)}q"))
-
-
-_SCHEMAS = {kind: _schema(code, kind) for code, kind in _KINDS.items()}
-_DEFAULTS: dict[type[Any], tuple[Any, ...]] = {
-    kind: tuple(t() for t in get_type_hints(kind).values()) for kind in _SCHEMAS
-}
-
-
-def encode(record: Record, sequence: int, clock_ns: int) -> bytes:
-    """Return the frame of a record.
-
-    Raises
-    ------
-    OverflowError
-        A number does not fit into int64, or the frame would pass 4 GiB.
-    """
-    schema = _SCHEMAS[type(record)]
-    texts = [str(record[i]).encode("utf-8", "backslashreplace") for i in schema.texts]
-    size = schema.head.size + 4 * len(texts) + sum(map(len, texts))
-    padding = -size % 8
-    if size + padding >= 2**32:
-        raise OverflowError(f"a record of {size} bytes is larger than a frame can be")
-    try:
-        head = schema.head.pack(
-            size + padding, 0, sequence, clock_ns, schema.code, len(schema.numbers), len(texts),
-            *[record[i] for i in schema.numbers],
-        )  # fmt: skip
-    except struct.error as error:
-        raise OverflowError(f"a number of {type(record).__name__} does not fit into 64 bits: {error}") from None
-    parts = [head]
-    for text in texts:
-        parts += (_LENGTH.pack(len(text)), text)
-    parts.append(bytes(padding))
-    return b"".join(parts)
-
-
-class Frame(NamedTuple):
-    """A decoded record with its place in its source."""
-
-    sequence: int
-    clock_ns: int
-    record: Record
-
-
-def decode(data: bytes | memoryview, offset: int = 0) -> Frame | None:
-    """Return the record whose frame begins at `offset`, or None where a newer release wrote a kind unknown to this one.
-
-    Raises
-    ------
-    ValueError
-        The bytes there are no record.
-    """
-    try:
-        size, layout, sequence, clock = HEADER.unpack_from(data, offset)
-        code, n_numbers, n_texts = _BODY.unpack_from(data, offset + HEADER.size)
-        at = offset + HEADER.size + _BODY.size
-        end = offset + size
-        if layout or size % 8 or end > len(data) or at + 8 * n_numbers + 4 * n_texts > end:
-            raise ValueError(f"no record at byte {offset}")
-        kind = _KINDS.get(code)
-        if kind is None:
-            return None
-        schema = _SCHEMAS[kind]
-        numbers = struct.unpack_from(f"<{n_numbers}q", data, at)
-        at += 8 * n_numbers
-        texts = []
-        for _ in range(min(n_texts, len(schema.texts))):
-            (length,) = _LENGTH.unpack_from(data, at)
-            at += 4
-            if at + length > end:
-                raise ValueError(f"the record at byte {offset} has a text that passes its end")
-            texts.append(str(data[at : at + length], "utf-8", "replace"))
-            at += length
-    except struct.error:
-        raise ValueError(f"no record at byte {offset}") from None
-    values = list(_DEFAULTS[kind])
-    for place, number in zip(schema.numbers, numbers, strict=False):
-        values[place] = number
-    for place, text in zip(schema.texts, texts, strict=False):
-        values[place] = text
-    return Frame(sequence, clock, kind._make(values))
-
-
-def least(layout: int) -> int:
-    """Return the size in bytes of the smallest frame there can be: a record without fields, a sample of one measure."""
-    return SAMPLE_HEAD.size + 8 if layout else HEADER.size + _BODY.size
-
-
-def walk(data: bytes | memoryview, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int, int, int]]:
-    """Yield (offset, size, layout, sequence) of each whole frame; stop where the bytes are no frame any more.
-
-    For short stretches and for recovery. :func:`provml_hpc.assembly.frames.split` is its bulk form, and accepts what
-    this one walked over.
-    """
-    at, end = start, len(data) if end is None else min(end, len(data))
-    sizes: dict[int, int] = {}
-    while at + HEADER.size <= end:
-        size, layout, sequence, _ = HEADER.unpack_from(data, at)
-        if size < least(layout) or size % 8 or at + size > end:
-            return
-        if layout and sizes.setdefault(layout, size) != size:  # all samples of a layout have the same measures
-            return
-        yield at, size, layout, sequence
-        at += size
+"""The kinds by their stable codes: a new kind takes the next number, and a number is never used again."""

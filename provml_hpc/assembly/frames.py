@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly.clocks import Correction
 from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
@@ -19,7 +19,7 @@ _CHUNK = 8192
 _NEVER = 2**62
 """No clock counts to this many nanoseconds: 146 years."""
 _RUN, _MOST = 64, 1 << 16
-_SAMPLE_WORDS = records.SAMPLE_HEAD.size // 8
+_SAMPLE_WORDS = wire.SAMPLE_HEAD.size // 8
 _LOW = np.uint64(0xFFFFFFFF)
 
 
@@ -84,7 +84,7 @@ def split(block: bytes | memoryview) -> Split:
         head = int(words[at])
         size, layout = head & 0xFFFFFFFF, head >> 32
         width = size >> 3
-        if size < records.least(layout) or size % 8 or at + width > end:
+        if size < wire.least(layout) or size % 8 or at + width > end:
             raise ValueError(f"no whole frame at byte {at * 8}")
         if layout:  # the usual case: a long run of samples of one layout
             count = _alike(words[at:], width, _RUN)
@@ -97,7 +97,7 @@ def split(block: bytes | memoryview) -> Split:
         starts, at = _reached(words, at)
         heads = words[starts]
         sizes, layouts = heads & _LOW, heads >> np.uint64(32)
-        if at > end or (sizes % 8).any() or (sizes < np.where(layouts, records.least(1), records.least(0))).any():
+        if at > end or (sizes % 8).any() or (sizes < np.where(layouts, wire.least(1), wire.least(0))).any():
             raise ValueError(f"no whole frame between the bytes {int(starts[0]) * 8} and {at * 8}")
         found += (starts[layouts == 0] * 8).tolist()
         for number in np.unique(layouts[layouts > 0]):
@@ -212,7 +212,7 @@ def read(frames: FrameSource, source: Source, clock_to_wall_ns: int = 0) -> Stre
             ) from error
         for offset in parts.records:
             try:
-                frame = records.decode(block, offset)
+                frame = wire.decode(block, offset)
             except ValueError:
                 damaged += 1
                 continue

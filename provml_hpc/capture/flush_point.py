@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from provml_hpc import records
+from provml_hpc import wire
 from provml_hpc.capture.intake import LANE, Intake
 from provml_hpc.errors import TransportError
 
@@ -99,7 +99,7 @@ def _parcels(journals: list[Journal]) -> list[memoryview]:
         chunks = journal.chunks()
         if chunks:
             checksum = journal.seal()  # the file keeps it, so that it covers the way there too
-            first = records.HEADER.unpack_from(chunks[0])[2]
+            first = wire.HEADER.unpack_from(chunks[0])[2]
             size = sum(map(len, chunks))
             source = journal.source
             head = LANE.pack(source.rank, source.lane, first, journal.sequence, size, checksum)

@@ -17,7 +17,7 @@ from time import monotonic_ns
 from typing import Any
 
 from provml_hpc.journal import Journal
-from provml_hpc.records import SAMPLE_HEAD
+from provml_hpc.wire import SAMPLE_HEAD
 
 Otherwise = Callable[[Any, tuple[Any, ...]], None]
 """Takes the step and the values of a sample that the recorder could not record."""

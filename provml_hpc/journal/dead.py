@@ -9,7 +9,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.errors import FormatError
 from provml_hpc.journal.segment import FIRST, IDENTITY, MAGIC
 from provml_hpc.records import Source
@@ -67,12 +67,12 @@ class DeadSegment:
         """Whether its last frame says that the rank's part is over, after which it writes nothing."""
         frames = self.frames()[0]
         last = None
-        for offset, _, layout, _ in records.walk(frames):
+        for offset, _, layout, _ in wire.walk(frames):
             last = None if layout else offset
         if last is None:
             return False
         try:
-            frame = records.decode(frames, last)
+            frame = wire.decode(frames, last)
         except ValueError:
             return False
         return frame is not None and isinstance(frame.record, records.Ended)
@@ -84,7 +84,7 @@ class DeadSegment:
         """
         view = memoryview(self.data)
         at, first, last = FIRST, 0, 0
-        for offset, size, _, sequence in records.walk(view, FIRST):
+        for offset, size, _, sequence in wire.walk(view, FIRST):
             if sequence == 0 or (first and sequence != last + 1):
                 break
             first, last, at = first or sequence, sequence, offset + size
@@ -102,9 +102,9 @@ def _read(descriptor: int, start: int, end: int) -> bytes:
         found += part
         if start + len(found) < end:
             with memoryview(found) as view:
-                for offset, size, _, _ in records.walk(view, at):
+                for offset, size, _, _ in wire.walk(view, at):
                     at = offset + size
             size = int.from_bytes(found[at : at + 4], "little")
-            if len(found) - at >= records.HEADER.size and not len(found) - at < size <= _PIECE:
+            if len(found) - at >= wire.HEADER.size and not len(found) - at < size <= _PIECE:
                 break
     return bytes(found)

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.errors import StateError, StorageError
 from provml_hpc.journal.folders import pid_namespace
 from provml_hpc.journal.segment import FIRST, KEPT_FREE, Segment, describe, file_name
@@ -21,7 +21,7 @@ from provml_hpc.records import Source
 _FURTHER = 1 << 20
 _FURTHER_ONES = "further ones"
 """The name under which is counted what finds no room for a name of its own."""
-_LOST_AT = records.HEADER.size + 16
+_LOST_AT = wire.HEADER.size + 16
 """Where in its frame a :class:`~provml_hpc.records.Dropped` has its count."""
 
 
@@ -93,7 +93,7 @@ class Journal:
             A further segment was needed and there is no room for it.
         """
         sequence = self.state[1]
-        frame = records.encode(record, sequence, monotonic_ns() if clock_ns is None else clock_ns)
+        frame = wire.encode(record, sequence, monotonic_ns() if clock_ns is None else clock_ns)
         segment = self._segments[-1]
         at = segment.length
         if at + len(frame) > segment.size - KEPT_FREE:
@@ -147,7 +147,7 @@ class Journal:
     def _begin_count(self, key: tuple[int, str, str], *, last: bool = False) -> None:
         """Write a count of zero: in the part that is kept free where the journal cannot grow, but for one `last`."""
         record = records.Dropped(key[0], 0, key[1], key[2])
-        frame = records.encode(record, self.state[1], monotonic_ns())
+        frame = wire.encode(record, self.state[1], monotonic_ns())
         segment = self._segments[-1]
         at = segment.length
         if at + len(frame) + (0 if last else KEPT_FREE // 4) <= segment.size:
@@ -168,7 +168,7 @@ class Journal:
         if len(self._segments) > 1:
             return False
         at = first.length
-        size = records.SAMPLE_HEAD.size + 8 * len(values)
+        size = wire.SAMPLE_HEAD.size + 8 * len(values)
         if at + size > first.size - KEPT_FREE:
             return False
         if at + size > self._soft_end:

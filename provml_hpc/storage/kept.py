@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from provml_hpc import records
+from provml_hpc import wire
 from provml_hpc.assembly import FrameSource
 from provml_hpc.assembly.frames import split
 from provml_hpc.records import Source
@@ -41,7 +41,7 @@ def keep_records(file: Any, frames: FrameSource) -> None:
             kept = b"".join(bytes(block[at : at + _size(block, at)]) for at in parts.records)
             count += len(parts.records) + sum(map(len, parts.samples.values()))
             for at in parts.records[-1:]:
-                last = max(last, int(records.HEADER.unpack_from(block, at)[2]))
+                last = max(last, int(wire.HEADER.unpack_from(block, at)[2]))
             for rows in parts.samples.values():
                 last = max(last, int(rows[-1, 1]))
             start = data.shape[0]
@@ -95,4 +95,4 @@ def _narrowed(found: Any) -> np.ndarray[Any, Any]:
 
 
 def _size(block: bytes | memoryview, at: int) -> int:
-    return int(records.HEADER.unpack_from(block, at)[0])
+    return int(wire.HEADER.unpack_from(block, at)[0])

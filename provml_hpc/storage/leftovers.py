@@ -14,10 +14,11 @@ from typing import Any
 from provml_hpc.assembly.frames import split
 from provml_hpc.errors import FileBusyError, ProvMLError
 from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
-from provml_hpc.records import FAILED, Ended, Source, decode, walk
+from provml_hpc.records import FAILED, Ended, Source
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
 from provml_hpc.storage.place import RESCUED, hidden_of, partial_of, run_of
+from provml_hpc.wire import decode, walk
 
 
 def says_failed(output: Path, log: LogReader) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from h5py import h5s
 
 from provml_hpc.errors import FileMissingError, FormatError, StateError
-from provml_hpc.records import Source, walk
+from provml_hpc.records import Source
 from provml_hpc.storage import careful, metadata
 from provml_hpc.storage.log_format import (
     COMMIT,
@@ -28,6 +28,7 @@ from provml_hpc.storage.log_format import (
     open_following,
 )
 from provml_hpc.storage.place import FORMAT_NAME
+from provml_hpc.wire import walk
 
 
 class LogReader:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly.frames import split
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import FileBusyError, FileMissingError, OutputExistsError, UsageError
@@ -213,7 +213,7 @@ def _fingerprint(part: _Part, source: Source) -> tuple[int, int, str]:
         count += len(found.records)
         samples += sum(map(len, found.samples.values()))
         for at in found.records:
-            said.update(block[at : at + int(records.HEADER.unpack_from(block, at)[0])])
+            said.update(block[at : at + int(wire.HEADER.unpack_from(block, at)[0])])
     return count, samples, said.hexdigest()
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly.activities import Activities, rank_uuid
 from provml_hpc.assembly.builder import Builder
 from provml_hpc.assembly.frames import Stream, read
@@ -107,7 +107,7 @@ class Unpacked:
     def batches(self, source: Source) -> Iterator[tuple[bytes, int, int]]:
         """Yield (frames, first and last sequence) of a source, counted as if nothing were missing between them."""
         count, final, data = self.kept(source)
-        last = final - (count - sum(1 for _ in records.walk(data)))
+        last = final - (count - sum(1 for _ in wire.walk(data)))
         if data:
             yield data, 1, last
         parts: list[bytes] = []
@@ -150,7 +150,7 @@ class Unpacked:
 
     def _frames(self, source: Source, share: _Share, start: int, stop: int, first: int) -> bytes:
         columns = share.table.read(start, stop)
-        count, width = stop - start, records.SAMPLE_HEAD.size // 8 + len(share.names)
+        count, width = stop - start, wire.SAMPLE_HEAD.size // 8 + len(share.names)
         words = np.empty((count, width), np.int64)
         words[:, 0] = width * 8 | share.layout << 32
         words[:, 1] = np.arange(first, first + count)
@@ -159,7 +159,7 @@ class Unpacked:
         lane0 = source._replace(lane=records.RUN_LANE)
         different, inverse = np.unique(columns["section"], return_inverse=True)
         words[:, 4] = np.array([self._handles.get((lane0, int(s)), 0) for s in different], np.int64)[inverse]
-        for place, name in enumerate(share.names, records.SAMPLE_HEAD.size // 8):
+        for place, name in enumerate(share.names, wire.SAMPLE_HEAD.size // 8):
             words[:, place] = columns[key_of(name)].view(np.int64)
         return words.tobytes()
 

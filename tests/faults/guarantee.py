@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly.frames import samples, split
 from provml_hpc.errors import FileBusyError, FileMissingError
-from provml_hpc.records import Source, decode
+from provml_hpc.records import Source
 from provml_hpc.storage.kept import FRAMES
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import liveness
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.recover import Recovery, recover
 from provml_hpc.storage.tables import TablesFile
+from provml_hpc.wire import decode
 from tests.faults import acknowledged, killing
 from tests.mpi.launch import environment
 
@@ -73,7 +74,7 @@ def _check_kept(path: Path, file: TablesFile) -> None:
     group = file.file[FRAMES]
     for extent in group["extents"][:]:
         block = group["bytes"][int(extent["offset"]) : int(extent["offset"] + extent["size"])].tobytes()
-        sequences = [sequence for _, _, _, sequence in records.walk(block)]
+        sequences = [sequence for _, _, _, sequence in wire.walk(block)]
         if any(later <= earlier for earlier, later in pairwise(sequences)):
             raise BrokenError("twice", f"{path}: a record of {extent} is there twice")
 

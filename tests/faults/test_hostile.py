@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import provml_hpc as provml
-from provml_hpc import records
+from provml_hpc import wire
 from provml_hpc.assembly.frames import samples, split
 from provml_hpc.journal import FIRST
 from provml_hpc.storage import metadata
@@ -93,7 +93,7 @@ def test_whatever_is_walked_over_can_be_split_and_decoded(parts: list[tuple[int,
         struct.pack("<IIQq", size, layout, sequence, 0) + body.ljust(max(0, size - 24), b"\0")[: max(0, size - 24)]
         for size, layout, sequence, body in parts
     )
-    walked = list(records.walk(data))
+    walked = list(wire.walk(data))
     end = walked[-1][0] + walked[-1][1] if walked else 0
     found = split(data[:end])
     assert found.records == [at for at, _, layout, _ in walked if not layout]
@@ -104,7 +104,7 @@ def test_whatever_is_walked_over_can_be_split_and_decoded(parts: list[tuple[int,
         assert samples(rows).values.shape[0] == len(rows)
     for at in found.records:
         try:
-            frame = records.decode(data, at)
+            frame = wire.decode(data, at)
         except ValueError:
             continue
         assert frame is None or frame.sequence < 2**64
@@ -115,10 +115,10 @@ def test_whatever_is_walked_over_can_be_split_and_decoded(parts: list[tuple[int,
 def test_no_bytes_are_too_odd_for_the_decoder(data: bytes) -> None:
     for offset in range(0, max(1, len(data)), 8):
         try:
-            records.decode(data, offset)
+            wire.decode(data, offset)
         except ValueError:
             continue
-    list(records.walk(data))
+    list(wire.walk(data))
 
 
 def test_a_journal_that_claims_to_be_huge_takes_no_memory(made: Originals, tmp_path: Path) -> None:

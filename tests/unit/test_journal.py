@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provml_hpc import records
+from provml_hpc import wire
 from provml_hpc.assembly.frames import split
 from provml_hpc.capture.recorder import recorder
 from provml_hpc.errors import FormatError, ProvMLError, StateError, StorageError
@@ -57,7 +57,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 
 def sequences(data: bytes | memoryview) -> list[int]:
-    return [sequence for *_, sequence in records.walk(data)]
+    return [sequence for *_, sequence in wire.walk(data)]
 
 
 def dead(folder: Path) -> list[DeadSegment]:
@@ -77,7 +77,7 @@ def test_a_record_is_there_as_soon_as_the_call_returned(journal: Journal, tmp_pa
 
 def test_bytes_behind_the_published_length_do_not_count(journal: Journal, tmp_path: Path) -> None:
     journal.write(Fact("run", "n", "text", "1"))
-    frame = records.encode(Fact("run", "n", "text", "2"), 2, 0)
+    frame = wire.encode(Fact("run", "n", "text", "2"), 2, 0)
     journal.first.view[journal.first.length : journal.first.length + len(frame)] = frame
     (segment,) = dead(tmp_path)
     assert segment.frames()[1:] == (1, 1, 0)
@@ -130,7 +130,7 @@ def test_a_record_larger_than_a_segment_gets_one_of_its_size(journal: Journal, t
     assert [segment.frames()[1] for segment in dead(tmp_path)][:2] == [1, 2]
     assert sum(segment.frames()[3] for segment in dead(tmp_path)) == 0
     block = b"".join(journal.chunks())
-    found = [records.decode(block, at) for at in split(block).records]
+    found = [wire.decode(block, at) for at in split(block).records]
     assert [len(one.record.text) for one in found if one and isinstance(one.record, Fact)] == [0, 3 << 20, 0]
 
 
@@ -182,7 +182,7 @@ def test_a_count_is_raised_where_it_stands_until_it_is_sealed(journal: Journal, 
     def counted() -> list[tuple[str, int]]:
         frames, _, _, lost = dead(tmp_path)[0].frames()
         assert lost == 0
-        found = [records.decode(frames, at) for at in split(frames).records]
+        found = [wire.decode(frames, at) for at in split(frames).records]
         return [(one.record.name, one.record.lost) for one in found if one and isinstance(one.record, Dropped)]
 
     for _ in range(5):
@@ -211,7 +211,7 @@ def test_on_a_full_disk_all_is_counted_if_not_all_by_name(samples: bool, tiny_di
     for number in range(300):
         journal.count(1, ("buffer full", "unwritable")[number % 2], f"a measure of number {number}", 3)
     frames, _, _, lost = dead(tiny_disk)[0].frames()
-    found = [records.decode(frames, at) for at in split(frames).records]
+    found = [wire.decode(frames, at) for at in split(frames).records]
     counts = {one.record.name: one.record.lost for one in found if one and isinstance(one.record, Dropped)}
     assert lost == 0
     assert counts["a measure of number 0"] == 3
@@ -432,7 +432,7 @@ def test_threads_that_share_the_side_journal_lose_nothing(tmp_path: Path) -> Non
     with side.held() as journal:
         block = b"".join(journal.chunks())
     assert sequences(block) == list(range(1, 801))
-    found = [records.decode(block, at) for at in split(block).records]
+    found = [wire.decode(block, at) for at in split(block).records]
     for name in "0123":
         mine = [one.record.text for one in found if one and isinstance(one.record, Fact) and one.record.name == name]
         assert mine == [str(number) for number in range(200)]
@@ -469,7 +469,7 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, bound: int) -> No
             assert (int(row[1]), int(row[4])) == (step, 4)
             assert struct.unpack("<3d", row[5:].tobytes()) == (float(step), step / 2, -1.0)
         for offset in parts.records[1:]:
-            frame = records.decode(block, offset)
+            frame = wire.decode(block, offset)
             assert frame is not None
             assert frame.record == Fact("run", "n" * (frame.sequence % 97), "text", str(frame.sequence))
 

@@ -8,7 +8,7 @@ import struct
 import zlib
 from typing import Any
 
-from provml_hpc import records
+from provml_hpc import wire
 from provml_hpc.journal import FIRST
 from tests.faults.fuzz import plain
 
@@ -18,7 +18,7 @@ _BODY = struct.Struct("<HHI")
 
 def frames_of(data: bytes | bytearray, start: int = 0, end: int | None = None) -> list[bytearray]:
     """Return the whole frames in some bytes."""
-    return [bytearray(data[at : at + size]) for at, size, _, _ in records.walk(bytes(data), start, end)]
+    return [bytearray(data[at : at + size]) for at, size, _, _ in wire.walk(bytes(data), start, end)]
 
 
 def change(frame: bytearray, rng: random.Random, *, keep_size: bool = False) -> None:
@@ -59,7 +59,7 @@ def _change_number(frame: bytearray, rng: random.Random) -> None:
 def _change_text(frame: bytearray, rng: random.Random) -> None:
     _, _, sequence, clock = _HEAD.unpack_from(frame)
     try:
-        decoded = records.decode(bytes(frame))
+        decoded = wire.decode(bytes(frame))
     except ValueError:
         return
     if decoded is None:
@@ -69,7 +69,7 @@ def _change_text(frame: bytearray, rng: random.Random) -> None:
     if places:
         values[rng.choice(places)] = rng.choice(plain.TEXTS)
         record: Any = type(decoded.record)._make(values)
-        frame[:] = records.encode(record, sequence, clock)
+        frame[:] = wire.encode(record, sequence, clock)
 
 
 def shuffle(frames: list[bytearray], rng: random.Random) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 _INSTRUMENTED = [
-    "provml_hpc.records", "provml_hpc.journal", "provml_hpc.assembly", "provml_hpc.storage", "provml_hpc.values",
+    "provml_hpc.wire", "provml_hpc.journal", "provml_hpc.assembly", "provml_hpc.storage", "provml_hpc.values",
     "provml_tools.info", "provml_tools.validate",
 ]  # fmt: skip
 TARGETS = ("frames", "journal", "log", "closed")
@@ -44,7 +44,7 @@ class _Memory:
 def _fuzzed(target: str, folder: Path, made: Any) -> tuple[Callable[[bytes], None], Callable[..., bytes]]:
     """Return what is called with each mutant, and what makes one out of another."""
     import provml_hpc as provml
-    from provml_hpc import records
+    from provml_hpc import wire
     from provml_hpc.assembly import assemble
     from provml_hpc.assembly.graph import RunInfo
     from tests.faults.fuzz import frames, hdf5, targets
@@ -53,7 +53,7 @@ def _fuzzed(target: str, folder: Path, made: Any) -> tuple[Callable[[bytes], Non
     path = folder / "job.h5"
 
     def whole_frames(data: bytes) -> None:
-        walked = list(records.walk(data))
+        walked = list(wire.walk(data))
         end = walked[-1][0] + walked[-1][1] if walked else 0
         with contextlib.suppress(provml.ProvMLError):
             graph = assemble(_Memory(data[:end]), RunInfo(run, "fuzz", "learning"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import provml_hpc as provml
-from provml_hpc import records
+from provml_hpc import wire
 from provml_hpc.assembly.frames import samples, split
 from provml_hpc.journal import DeadSegment
 from provml_hpc.storage.log_reader import LogReader
@@ -230,7 +230,7 @@ def _journal(output: Path, seed: int) -> str:
         parts = split(view)  # what was walked over can always be split
         for offset in parts.records:
             with contextlib.suppress(ValueError):
-                records.decode(view, offset)
+                wire.decode(view, offset)
         for rows in parts.samples.values():
             samples(rows)
         if len(parts.records) + sum(map(len, parts.samples.values())) != (last - first + 1 if first else 0):
@@ -245,10 +245,10 @@ def _log(output: Path, seed: int) -> str:
         with LogReader(output.with_name("job.h5.partial")) as log:
             for source in log.sources():
                 for block in log.blocks(source):
-                    for at, _, layout, _ in records.walk(block):
+                    for at, _, layout, _ in wire.walk(block):
                         if not layout:
                             with contextlib.suppress(ValueError):
-                                records.decode(block, at)
+                                wire.decode(block, at)
             log.summary()
         with provml.open(output) as file:
             file.samples()

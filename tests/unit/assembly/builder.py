@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from provml_hpc import records, vocabulary
+from provml_hpc import records, vocabulary, wire
 from provml_hpc.assembly import Graph, RunInfo, assemble
 from provml_hpc.assembly.graph import ABSENT
 from provml_hpc.records import NO_STEP, Source
@@ -48,7 +48,7 @@ class Writer:
 
     def __call__(self, record: records.Record) -> int:
         self.sequence += 1
-        self.open_block += records.encode(record, self.sequence, self._clock())
+        self.open_block += wire.encode(record, self.sequence, self._clock())
         return self.sequence
 
     def open(
@@ -185,7 +185,7 @@ class Prefix:
     def blocks(self, source: Source, /) -> Iterator[bytes]:
         data = b"".join(self._frames.blocks(source))
         end = 0
-        for at, size, _, sequence in records.walk(data):
+        for at, size, _, sequence in wire.walk(data):
             if sequence > self._counts[source]:
                 break
             end = at + size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly.graph import ABSENT
 from tests.unit.assembly.builder import EVALUATION, SECTION, STEP, TRAINING, FakeFrames
 
@@ -240,7 +240,7 @@ def test_a_source_whose_first_record_is_lost_has_the_clock_of_the_ranks_other_la
     rank.open(TRAINING)
     side(records.Fact("rank", "x", "text", "y"))
     whole = frames.view()
-    rank.open_block = rank.open_block[records.HEADER.unpack_from(rank.open_block)[0] :]
+    rank.open_block = rank.open_block[wire.HEADER.unpack_from(rank.open_block)[0] :]
     assert frames.view().one(TRAINING)["start_ns"] == whole.one(TRAINING)["start_ns"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from tests.unit.assembly.builder import EVALUATION, GONE, STEP, TRAINING, FakeFrames, View, Writer
 
 OLD = (7, 10, 1)
@@ -166,7 +166,7 @@ def test_the_same_bytes_as_model_and_as_dataset_are_two_versions_of_one_content(
 
 def _records(rank: Writer) -> list[tuple[int, int, records.Record]]:
     data = b"".join(rank.frames.blocks(rank.source))
-    found = [records.decode(data, at) for at, _, layout, _ in records.walk(data) if not layout]
+    found = [wire.decode(data, at) for at, _, layout, _ in wire.walk(data) if not layout]
     return [tuple(frame) for frame in found if frame]
 
 

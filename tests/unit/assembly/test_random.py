@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly import RunInfo, assemble
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import ProvMLError
@@ -132,7 +132,7 @@ def test_how_commits_cut_the_frames_changes_nothing(seed: int) -> None:
     whole = rows_of(graph_of(frames))
     for writer in frames.writers.values():
         block = bytes(writer.open_block)
-        ends = [at + size for at, size, *_ in records.walk(block)]
+        ends = [at + size for at, size, *_ in wire.walk(block)]
         cut = chance.choice(ends)
         writer.blocks, writer.open_block = [block[:cut]], bytearray(block[cut:])
     assert rows_of(graph_of(frames)) == whole

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.capture.digests import SMALL, Digester
 from provml_hpc.capture.entity import state_of
 from provml_hpc.content import StatKey, stat_key
@@ -144,7 +144,7 @@ def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
     ranks.digesters[0].want(stat_key(name))
     ((_, found),) = ranks.digested()
     assert found.state == "whole"
-    assert records.decode(records.encode(found, 1, 0)) == (1, 0, found)
+    assert wire.decode(wire.encode(found, 1, 0)) == (1, 0, found)
     assert StatKey._fields[0] == "path"
 
 

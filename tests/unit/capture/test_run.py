@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import provml_hpc as provml
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.capture.disagreements import sentence
 from provml_hpc.capture.intake import LANE
 from provml_hpc.storage.recover import recover
@@ -86,7 +86,7 @@ def test_journals_of_the_gone_stay_until_the_file_has_them(tmp_path: Path, monke
         removed = 0
 
         def parcels(self) -> list[memoryview]:
-            frame = records.encode(records.Started(0, 2, 1, "host"), 1, 1)
+            frame = wire.encode(records.Started(0, 2, 1, "host"), 1, 1)
             return [memoryview(LANE.pack(1, 0, 1, 1, len(frame), zlib.crc32(frame))), memoryview(frame)]
 
         def remove(self) -> None:

@@ -10,8 +10,9 @@ import resource
 import sys
 
 from provml_hpc.errors import StateError, StorageError
-from provml_hpc.records import HEADER, Source
+from provml_hpc.records import Source
 from provml_hpc.storage.log import LogWriter
+from provml_hpc.wire import HEADER
 
 
 def main(path: str, limit: int) -> None:

@@ -13,8 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-from provml_hpc.records import HEADER, Source
+from provml_hpc.records import Source
 from provml_hpc.storage.log import LogReader, LogWriter
+from provml_hpc.wire import HEADER
 
 SOURCES = [Source(1, rank, 0) for rank in range(3)]
 

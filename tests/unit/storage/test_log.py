@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provml_hpc.errors import FileMissingError, FormatError, OutputExistsError, StateError, StorageError
-from provml_hpc.records import HEADER, Source
+from provml_hpc.records import Source
 from provml_hpc.storage.log import LogReader, LogWriter
 from provml_hpc.storage.log_format import LOG_VERSION
+from provml_hpc.wire import HEADER
 
 ONE = Source(1, 0, 0)
 TWO = Source(1, 1, 1)

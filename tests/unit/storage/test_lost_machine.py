@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from provml_hpc.records import HEADER, Source
+from provml_hpc.records import Source
 from provml_hpc.storage.log import LogReader, LogWriter
+from provml_hpc.wire import HEADER
 
 PAGE = 4096
 SOURCES = [Source(1, rank, 0) for rank in range(4)]

@@ -15,12 +15,13 @@ import pytest
 
 import provml_hpc as provml
 from provml_hpc.errors import FileMissingError, FormatError, StateError, UsageError
-from provml_hpc.records import HEADER, Source
+from provml_hpc.records import Source
 from provml_hpc.storage import reader
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.place import hidden_of, partial_of
 from provml_hpc.storage.record_table import RecordTable
 from provml_hpc.storage.tables import write_file
+from provml_hpc.wire import HEADER
 from tests.unit.storage import graphs, test_tables
 
 

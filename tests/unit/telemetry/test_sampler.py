@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.journal import Journal, SideJournal
 from provml_hpc.records import Source
 from provml_hpc.telemetry import sampler as sampling
@@ -43,16 +43,14 @@ class Harness:
         """Return the turns that the journal has of a gauge."""
         with self.journal.held() as journal:
             data = b"".join(journal.chunks())
-        heads = [
-            records.SAMPLE_HEAD.unpack_from(data, at) for at, _, layout, _ in records.walk(data) if layout == number
-        ]
+        heads = [wire.SAMPLE_HEAD.unpack_from(data, at) for at, _, layout, _ in wire.walk(data) if layout == number]
         return [head[4] for head in heads]
 
     def said(self) -> list[records.Record]:
         """Return the records in the journal."""
         with self.journal.held() as journal:
             data = b"".join(journal.chunks())
-        frames = [records.decode(data, at) for at, _, layout, _ in records.walk(data) if not layout]
+        frames = [wire.decode(data, at) for at, _, layout, _ in wire.walk(data) if not layout]
         return [frame.record for frame in frames if frame is not None]
 
     def told(self) -> dict[str, str]:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provml_hpc import records
+from provml_hpc import records, wire
 from provml_hpc.assembly import frames
-from provml_hpc.records import HEADER
+from provml_hpc.wire import HEADER
 
-KINDS = list(records._KINDS.values())
+KINDS = list(records.KINDS.values())
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
@@ -33,7 +33,7 @@ def frame(size: int, layout: int, sequence: int, body: bytes) -> bytes:
 
 
 def sample(layout: int, sequence: int, *values: float) -> bytes:
-    head = records.SAMPLE_HEAD.pack(40 + 8 * len(values), layout, sequence, 5, 6, 7)
+    head = wire.SAMPLE_HEAD.pack(40 + 8 * len(values), layout, sequence, 5, 6, 7)
     return head + struct.pack(f"<{len(values)}d", *values)
 
 
@@ -46,10 +46,10 @@ def record_frame(code: int, numbers: list[int], texts: list[bytes], sequence: in
 
 @given(any_record(), st.integers(1, 2**64 - 1), INT64)
 def test_every_kind_comes_back(record: Any, sequence: int, clock: int) -> None:
-    data = records.encode(record, sequence, clock)
+    data = wire.encode(record, sequence, clock)
     assert len(data) % 8 == 0
-    assert records.decode(data) == (sequence, clock, record)
-    assert list(records.walk(data)) == [(0, len(data), 0, sequence)]
+    assert wire.decode(data) == (sequence, clock, record)
+    assert list(wire.walk(data)) == [(0, len(data), 0, sequence)]
 
 
 def test_the_codes_of_the_kinds_are_stable() -> None:
@@ -57,7 +57,7 @@ def test_the_codes_of_the_kinds_are_stable() -> None:
         "Started Opened Closed Layout Named Declared Used Settled Derived Member Evaluated Associated Digested "
         "Contained Fact Dropped Continued Ended Device Placed Counters Lost Clock"
     )
-    assert {code: kind.__name__ for code, kind in records._KINDS.items()} == dict(enumerate(names.split(), 1))
+    assert {code: kind.__name__ for code, kind in records.KINDS.items()} == dict(enumerate(names.split(), 1))
 
 
 def test_the_fields_that_a_release_wrote_stay_where_they_are() -> None:
@@ -76,7 +76,7 @@ def test_the_fields_that_a_release_wrote_stay_where_they_are() -> None:
 
 
 def test_text_that_is_no_unicode_is_escaped_and_not_lost() -> None:
-    found = records.decode(records.encode(records.Continued("x", "a\udc80b"), 1, 0))
+    found = wire.decode(wire.encode(records.Continued("x", "a\udc80b"), 1, 0))
     assert found is not None
     assert found.record == records.Continued("x", "a\\udc80b")
 
@@ -84,11 +84,11 @@ def test_text_that_is_no_unicode_is_escaped_and_not_lost() -> None:
 @pytest.mark.parametrize("record", [records.Member(2**63, 0), records.Member(1.5, 0)])  # type: ignore[arg-type]
 def test_a_number_that_does_not_fit_is_refused(record: records.Member) -> None:
     with pytest.raises(OverflowError, match="Member"):
-        records.encode(record, 1, 0)
+        wire.encode(record, 1, 0)
 
 
 def test_an_older_release_wrote_fewer_fields() -> None:
-    found = records.decode(record_frame(2, [17, 3], [b"training"]))
+    found = wire.decode(record_frame(2, [17, 3], [b"training"]))
     assert found is not None
     opened = found.record
     assert isinstance(opened, records.Opened)
@@ -96,24 +96,24 @@ def test_an_older_release_wrote_fewer_fields() -> None:
 
 
 def test_a_newer_release_wrote_more_fields_and_other_kinds() -> None:
-    found = records.decode(record_frame(10, [4, 5, 6, 7], [b"new", b"newer"]))
+    found = wire.decode(record_frame(10, [4, 5, 6, 7], [b"new", b"newer"]))
     assert found is not None
     assert found.record == records.Member(4, 5)
-    data = record_frame(999, [1], [b"x"]) + records.encode(records.Member(1, 2), 2, 0)
-    assert records.decode(data) is None
-    assert [sequence for _, _, _, sequence in records.walk(data)] == [1, 2]
+    data = record_frame(999, [1], [b"x"]) + wire.encode(records.Member(1, 2), 2, 0)
+    assert wire.decode(data) is None
+    assert [sequence for _, _, _, sequence in wire.walk(data)] == [1, 2]
 
 
 @given(any_record(), st.data())
 def test_damaged_bytes_give_a_value_error_and_nothing_else(record: Any, data: st.DataObject) -> None:
-    whole = bytearray(records.encode(record, 1, 0))
+    whole = bytearray(wire.encode(record, 1, 0))
     for _ in range(data.draw(st.integers(1, 6))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
     offset = data.draw(st.integers(0, 40))
     for piece in (bytes(whole), cut, memoryview(cut)):
         try:
-            found = records.decode(piece, offset)
+            found = wire.decode(piece, offset)
         except ValueError:
             continue
         assert found is None or type(found.record) in KINDS
@@ -121,7 +121,7 @@ def test_damaged_bytes_give_a_value_error_and_nothing_else(record: Any, data: st
 
 @given(st.binary(max_size=400))
 def test_random_bytes_never_hang_and_the_walk_is_what_split_accepts(data: bytes) -> None:
-    walked = list(records.walk(data))
+    walked = list(wire.walk(data))
     end = walked[-1][0] + walked[-1][1] if walked else 0
     assert _compare(data[:end], walked)
     if end < len(data):
@@ -153,14 +153,14 @@ def blocks(draw: st.DrawFn) -> bytes:
             if layout:
                 parts.append(sample(layout, sequence, *range(layout)))
             else:
-                parts.append(records.encode(records.Fact("run", "n" * (sequence % 50), "text", "t"), sequence, 0))
+                parts.append(wire.encode(records.Fact("run", "n" * (sequence % 50), "text", "t"), sequence, 0))
             sequence += 1
     return b"".join(parts)
 
 
 @given(blocks())
 def test_split_finds_what_the_walk_finds(data: bytes) -> None:
-    walked = list(records.walk(data))
+    walked = list(wire.walk(data))
     assert sum(size for _, size, _, _ in walked) == len(data)
     _compare(data, walked)
 
@@ -170,10 +170,10 @@ def test_a_damaged_block_is_refused_where_the_walk_stops(data: bytes, draw: st.D
     if not data:
         return
     damaged = bytearray(data)
-    at, *_ = draw.draw(st.sampled_from(list(records.walk(data))))
+    at, *_ = draw.draw(st.sampled_from(list(wire.walk(data))))
     size = draw.draw(st.sampled_from([0, 4, 8, 24, 31, 40, 44, 2**31, 2**32 - 8, len(data), len(data) + 8]))
     damaged[at : at + 4] = struct.pack("<I", size)
-    walked = list(records.walk(damaged))
+    walked = list(wire.walk(damaged))
     if sum(size for _, size, _, _ in walked) == len(data):
         _compare(bytes(damaged), walked)
     else:
@@ -198,14 +198,14 @@ def test_a_damaged_block_is_refused_where_the_walk_stops(data: bytes, draw: st.D
 def test_what_is_no_frame_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         frames.split(data)
-    assert sum(size for _, size, _, _ in records.walk(data)) < len(data)
+    assert sum(size for _, size, _, _ in wire.walk(data)) < len(data)
 
 
 def test_the_walk_does_not_pass_the_end_it_is_given() -> None:
     data = b"".join(sample(1, sequence, 1.0) for sequence in (1, 2, 3))
-    assert [sequence for *_, sequence in records.walk(data, 48, 96)] == [2]
-    assert [sequence for *_, sequence in records.walk(data, 0, 95)] == [1]
-    assert len(list(records.walk(data, 0, 10**9))) == 3
+    assert [sequence for *_, sequence in wire.walk(data, 48, 96)] == [2]
+    assert [sequence for *_, sequence in wire.walk(data, 0, 95)] == [1]
+    assert len(list(wire.walk(data, 0, 10**9))) == 3
 
 
 def test_split_takes_a_stretch_a_time_and_never_looks_back(monkeypatch: pytest.MonkeyPatch) -> None:
