@@ -18,7 +18,7 @@ from provml_hpc.environment.launcher import Launch
 from provml_tools.doctor import children, trial
 from provml_tools.doctor.children import Answer
 from provml_tools.doctor.findings import BROKEN, NOTE, OK, Finding
-from provml_tools.info import size
+from provml_tools.units import size
 
 RANKS, RUN = "Ranks", "Run"
 SAMPLES, FLUSHES = 1000, 5

@@ -13,7 +13,7 @@ from provml_hpc.journal import node_folders
 from provml_tools.doctor import children, trial
 from provml_tools.doctor.children import Answer
 from provml_tools.doctor.findings import BROKEN, MISSING, NOTE, OK, Finding
-from provml_tools.info import size
+from provml_tools.units import size
 
 HDF5, JOURNALS = "HDF5", "Places"
 BUFFER = 64 << 20
