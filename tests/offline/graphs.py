@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from provml_hpc import identity, vocabulary
+from provml_hpc import identity, records, vocabulary
 from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, Column, Graph, RunInfo, SampleTable, Table, column_names
+from tests.unit.assembly.builder import TRAINING, FakeFrames
+from tests.unit.assembly.test_telemetry import FULL, counters, gpu
 
 RUN = "3f0d2a44-1111-4222-8333-0123456789ab"
 OTHER_RUN = "9a0d2a44-1111-4222-8333-0123456789ab"
@@ -249,3 +251,28 @@ def graphs(draw: st.DrawFn, run: str = RUN) -> Graph:
         measure = draw(texts.filter(lambda text: text not in {"rank", "attempt", "section", "step", "time_ns"}))
         make.sample(draw(st.sampled_from(activities)), (measure,), draw(st.lists(row, max_size=3)))
     return make.graph()
+
+
+def sampled_training() -> Graph:
+    """Return a training of two ranks, one on a GPU and one on a slice of another, sampled."""
+    frames = FakeFrames(2)
+    ranks, sampler = frames.ranks(), frames.rank(0, lane=records.TELEMETRY_LANE)
+    handles = [rank.open(TRAINING, "t") for rank in ranks]
+    whole = gpu(sampler, 0, by={0: records.BY_PROCESS})
+    other = gpu(sampler, 1)
+    part = gpu(sampler, 7, parent=other, by={1: "CUDA_VISIBLE_DEVICES"})
+    sampler(records.Fact("telemetry", "lost", "text", "GPU is lost", whole))
+    sampler(records.Fact("telemetry", "telemetry.hz", "real", "1.0"))
+    of = [
+        (counters(sampler, 1, FULL, device=whole), 2),
+        (counters(sampler, 2, {"memory_used_B": "B"}, device=part), 1),
+        (counters(sampler, 3, {"cpu_percent": "%"}), 1),
+        (counters(sampler, 4, {"cpu_s": "s"}, rank=1), 1),
+    ]
+    for turn in range(3):
+        for number, width in of:
+            sampler.sample(number, turn, *[float(turn)] * width)
+    for rank, handle in zip(ranks, handles, strict=True):
+        rank.close(handle)
+        rank.end()
+    return frames.view().graph

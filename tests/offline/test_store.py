@@ -22,6 +22,7 @@ from provml_tools.rdf import quads, statements
 from provml_tools.store import RunStore, asking
 from provml_tools.store.description import describe, graph_iri
 from tests.offline import query_fixtures as made
+from tests.offline.graphs import sampled_training
 
 
 def write(graph: Graph, folder: Path) -> Path:
@@ -75,6 +76,16 @@ def test_samples_come_from_the_files_and_the_store_stays_as_it_is(store: Path) -
         rows = ask(engine, "training-progress").rows
     assert any(value is not None for row in rows for name, value in row.items() if name.endswith(" mean"))
     assert content(store) == before
+
+
+def test_what_a_training_cost_comes_from_the_telemetry_in_the_files(tmp_path: Path) -> None:
+    file = write(sampled_training(), tmp_path)
+    assert cli.main(["load", str(tmp_path / "runs.store"), str(file)]) == 0
+    with asking(tmp_path / "runs.store") as engine:
+        found = said_by(engine, "cost")
+    assert found[1][0]["GPU hours"] > 0
+    assert found[1][0]["energy Wh"] > 0
+    assert found == said_by(Engine([sampled_training()]), "cost")
 
 
 def test_a_plain_pattern_sees_each_statement_once_and_graph_sees_each_run(store: Path) -> None:

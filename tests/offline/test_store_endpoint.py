@@ -28,6 +28,7 @@ from provml_tools.store import Endpoint, asking_endpoint
 from provml_tools.store.engines import names_graphs
 from provml_tools.store.http import PASSWORD, USER, Client, check_address
 from tests.offline import query_fixtures as made
+from tests.offline.graphs import sampled_training
 from tests.offline.test_store import later, said_by, write
 
 STARTS_WITHIN = 60.0
@@ -167,6 +168,14 @@ def test_loads_asks_and_replaces(server: Server, files: list[Path], capsys: pyte
         assert not isinstance(ends, bool)
         assert [row["end"] for row in ends.rows] == changed.nodes["TrainingExecution"].columns["end_ns"].tolist()  # type: ignore[union-attr]
         assert free(engine, "ASK { ?m provml:hasSetting ?s }") is False
+
+
+def test_what_a_training_cost_comes_from_the_telemetry_in_the_files(server: Server, tmp_path: Path) -> None:
+    assert cli.main(["load", "--endpoint", server.load, str(write(sampled_training(), tmp_path))]) == 0
+    with asking_endpoint(server.query) as engine:
+        found = said_by(engine, "cost")
+    assert found[1][0]["GPU hours"] > 0
+    assert found == said_by(Engine([sampled_training()]), "cost")
 
 
 def test_nanoseconds_survive_where_times_are_cut(server: Server, tmp_path: Path) -> None:

@@ -7,41 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from provml_hpc import records
 from provml_hpc.assembly.graph import Graph
 from provml_tools.query import Engine
 from provml_tools.rdf import convert
 from provml_tools.validate import validate_graph
 from provml_tools.validate.findings import LEVELS, Report
 from tests.offline import reasoner
-from tests.unit.assembly.builder import TRAINING, FakeFrames
-from tests.unit.assembly.test_telemetry import FULL, counters, gpu
+from tests.offline.graphs import sampled_training
 
 
 @pytest.fixture(scope="module")
 def graph() -> Graph:
-    """Return a training of two ranks, one on a GPU and one on a slice of another, sampled."""
-    frames = FakeFrames(2)
-    ranks, sampler = frames.ranks(), frames.rank(0, lane=records.TELEMETRY_LANE)
-    handles = [rank.open(TRAINING, "t") for rank in ranks]
-    whole = gpu(sampler, 0, by={0: records.BY_PROCESS})
-    other = gpu(sampler, 1)
-    part = gpu(sampler, 7, parent=other, by={1: "CUDA_VISIBLE_DEVICES"})
-    sampler(records.Fact("telemetry", "lost", "text", "GPU is lost", whole))
-    sampler(records.Fact("telemetry", "telemetry.hz", "real", "1.0"))
-    of = [
-        (counters(sampler, 1, FULL, device=whole), 2),
-        (counters(sampler, 2, {"memory_used_B": "B"}, device=part), 1),
-        (counters(sampler, 3, {"cpu_percent": "%"}), 1),
-        (counters(sampler, 4, {"cpu_s": "s"}, rank=1), 1),
-    ]
-    for turn in range(3):
-        for number, width in of:
-            sampler.sample(number, turn, *[float(turn)] * width)
-    for rank, handle in zip(ranks, handles, strict=True):
-        rank.close(handle)
-        rank.end()
-    return frames.view().graph
+    return sampled_training()
 
 
 def test_series_say_what_they_are_of_where_and_in_which_unit(graph: Graph) -> None:

@@ -32,6 +32,13 @@ WALL_S = 120.0
 MEMORY = 1 << 30
 """Bytes of memory that a worker may have."""
 TELL_S = 10.0
+_COMMAND = f"""
+import sys
+from provml_tools import cli, shield
+shield.CALL_S = {CALL_S}
+sys.exit(cli.main())
+"""
+"""The command with its shield, which gives up as soon as a worker does and not after a user's patience."""
 _BATCH = 100
 """Files that a worker faces before the next one takes its place: that costs milliseconds, and no leak adds up."""
 
@@ -136,7 +143,7 @@ class Campaign:
             mutant = targets.spoil(self.originals, folder / "job", self.target, seed)
             command = targets.command(self.target, mutant.output, seed)
             done = subprocess.run(
-                [sys.executable, "-m", "provml_tools.cli", *command],
+                [sys.executable, "-c", _COMMAND, *command],
                 env=launch.environment(), capture_output=True, text=True, timeout=600, errors="replace",
             )  # fmt: skip
             targets.judge(command[0], done.returncode, done.stderr)
