@@ -39,6 +39,8 @@ class Losses:
     def __init__(self) -> None:
         self.dropped: defaultdict[tuple[int, str, str], int] = defaultdict(int)
         """What was dropped and could not be written down."""
+        self.counted = 0
+        """How many losses were counted: whoever copies a journal sees that a count in it was raised."""
         self._seen: set[tuple[int, str, str]] = set()
         self._warned = False
 
@@ -94,6 +96,7 @@ class Losses:
 
     def count_lost(self, key: tuple[int, str, str], lost: int) -> None:
         """Count where a kill takes nothing from it; without any room the count waits here, and is tried again."""
+        self.counted += lost
         try:
             if self.journal is not None and self.journal.state[2] == threading.get_ident():
                 self.journal.count(*key, lost)

@@ -2,18 +2,20 @@
 
 After SIGTERM a cluster waits for some seconds (Slurm's ``KillWait``) and kills. A rank may wait in a collective call
 all that time, for one that is dead. So a thread copies what lies in journals on the node to beside the output: this
-rank's own, which it goes on writing, and those of ranks of this node whose processes are gone.
+rank's own, and those of ranks of this node whose processes are gone. The rank may also go on, and nobody tells it when
+the end comes: so from then on the thread copies again what has changed, about every second.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from provml_hpc.capture.watcher import Watcher
-from provml_hpc.journal import safe_folder
+from provml_hpc.journal import SegmentHead, safe_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,10 +26,14 @@ log = logging.getLogger("provml_hpc")
 
 PATIENCE_S = 10.0
 """How long the end of a run waits for copies that are under way."""
+AGAIN_S = 1.0
+"""Seconds after which what was logged since the last copies is copied, too."""
+SHARE = 50
+"""Of its time the thread copies at most one part in so many, however slow the place is that it copies to."""
 
 
 class Survivor:
-    """Carries the journals of this node whenever one of some signals comes; opened in the main thread.
+    """Carries the journals of this node when one of some signals comes, and from then on; opened in the main thread.
 
     Parameters
     ----------
@@ -47,16 +53,52 @@ class Survivor:
         self._numbers = numbers
         self._lock = threading.Lock()
         self._over = False
-        self._copied = False
+        self._due: float | None = None
+        """When to look again, on the monotonic clock; None until the first signal."""
+        self._carried: dict[str, tuple[bytes, int]] = {}
+        """What each journal was like when it was carried."""
+        self._failed: set[str] = set()
         self._watcher = Watcher(self._heard)
 
-    def _heard(self, number: int) -> None:
-        if number not in self._numbers:
-            return
+    def _heard(self, number: int) -> float | None:
         with self._lock:
-            if not self._over:
-                self._copied = True
-                _carry(self._session)
+            if self._over:
+                return None
+            began = time.monotonic()
+            if number in self._numbers or (self._due is not None and began >= self._due):
+                self._carry()
+                now = time.monotonic()
+                self._due = now + max(AGAIN_S, SHARE * (now - began))
+            return None if self._due is None else max(0.0, self._due - time.monotonic())
+
+    def _carry(self) -> None:
+        """Copy what has changed: this rank's own journals first, then those that nobody else of this node can."""
+        session = self._session
+        assert session.folder is not None
+        mine = f"{session.journal_prefix}-"
+
+        def first(path: Path) -> tuple[bool, str]:
+            return not path.name.startswith(mine), path.name
+
+        for path in sorted(session.folder.glob("*.journal"), key=first):
+            try:
+                self._carry_one(path, own=path.name.startswith(mine))
+            except FileNotFoundError:  # a segment that went with a commit
+                continue
+            except Exception as error:  # a thread has nobody to tell; what is left is there for a rescue
+                level = logging.INFO if path.name in self._failed else logging.WARNING
+                self._failed.add(path.name)
+                with suppress(Exception):
+                    log.log(level, "provml: rank %d could not carry %s: %s", session.rank, path, error)
+
+    def _carry_one(self, path: Path, *, own: bool) -> None:
+        from provml_hpc.storage.rescue import carry, process_of
+
+        # Looked at before it is copied: what comes meanwhile is a change. Counts are raised where they lie.
+        state = SegmentHead(path).state, self._session.counted if own else 0
+        if self._carried.get(path.name) != state and (own or process_of(path) == 0):
+            carry(path, safe_folder(self._session.hidden), keep=True)
+            self._carried[path.name] = state
 
     def remove_copies(self) -> None:
         """Remove what was copied of this rank's own journals, since all that they held is in the closed file."""
@@ -64,7 +106,7 @@ class Survivor:
         if not self._lock.acquire(timeout=PATIENCE_S):
             return
         try:
-            if self._copied:
+            if self._due is not None:
                 for path in self._session.hidden.glob(f"{self._session.journal_prefix}-*.journal"):
                     path.unlink(missing_ok=True)
         finally:
@@ -79,25 +121,6 @@ class Survivor:
         """After a fork, in the child: do nothing."""
         self._over = True
         self._watcher.abandon_in_child()
-
-
-def _carry(session: Session) -> None:
-    """Copy this rank's own journals first, then those that nobody else of this node can."""
-    from provml_hpc.storage.rescue import carry, process_of
-
-    assert session.folder is not None
-    mine = f"{session.journal_prefix}-"
-
-    def first(path: Path) -> tuple[bool, str]:
-        return not path.name.startswith(mine), path.name
-
-    for path in sorted(session.folder.glob("*.journal"), key=first):
-        try:
-            if path.name.startswith(mine) or process_of(path) == 0:
-                carry(path, safe_folder(session.hidden), keep=True)
-        except Exception as error:  # a thread has nobody to tell; what is left is there for a rescue
-            with suppress(Exception):
-                log.warning("provml: rank %d could not carry %s: %s", session.rank, path, error)
 
 
 def carry_home(session: Session) -> None:

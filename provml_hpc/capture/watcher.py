@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from collections.abc import Callable
@@ -23,7 +24,8 @@ class Watcher:
     Parameters
     ----------
     heard
-        Called with the number of a signal.
+        Called with the number of a signal. It may return after how many seconds it wants to be called again, with 0,
+        should no signal come before that.
 
     Raises
     ------
@@ -31,7 +33,7 @@ class Watcher:
         This is not the main thread.
     """
 
-    def __init__(self, heard: Callable[[int], None]) -> None:
+    def __init__(self, heard: Callable[[int], float | None]) -> None:
         self._heard = heard
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
@@ -45,14 +47,20 @@ class Watcher:
         self._thread.start()
 
     def _listen(self) -> None:
+        poll = select.poll()  # unlike select(), it takes descriptors above 1023
+        poll.register(self._reader, select.POLLIN)
+        again: float | None = None
         while True:
+            if not poll.poll(None if again is None else again * 1000):
+                again = self._heard(0)
+                continue
             numbers = os.read(self._reader, 256)
             if self._before >= 0:
                 with contextlib.suppress(OSError):
                     os.write(self._before, numbers.replace(_END, b""))
             for number in numbers:
                 if number:
-                    self._heard(number)
+                    again = self._heard(number)
             if not numbers or _END in numbers:
                 return
 

@@ -21,7 +21,7 @@ gets one of its own size.
 
 from __future__ import annotations
 
-from provml_hpc.journal.dead import DeadSegment
+from provml_hpc.journal.dead import DeadSegment, SegmentHead
 from provml_hpc.journal.folders import node_folders, own_folder, pid_namespace, safe_folder
 from provml_hpc.journal.journal import Journal, SideJournal
 from provml_hpc.journal.segment import FIRST, KEPT_FREE, Segment, file_name, reserve
@@ -32,6 +32,7 @@ __all__ = [
     "DeadSegment",
     "Journal",
     "Segment",
+    "SegmentHead",
     "SideJournal",
     "file_name",
     "node_folders",

@@ -16,10 +16,12 @@ from provml_hpc.records import Source
 
 _PIECE = 1 << 26
 """What is read of a dead journal at once, and the largest record that is believed there."""
+_STAYS = 32
+"""Where the words of a head end that change."""
 
 
-class DeadSegment:
-    """A journal segment read after its process is gone. Frames are believed one by one; see :meth:`frames`.
+class SegmentHead:
+    """What the head of a journal segment tells, read in one small piece: whose it is, and how much of it is published.
 
     Raises
     ------
@@ -34,19 +36,21 @@ class DeadSegment:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags)
         try:
-            size = os.fstat(descriptor).st_size
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise FormatError(f"{path}: not a regular file; remove it")
-            head = os.pread(descriptor, FIRST, 0)
+            head = os.pread(descriptor, FIRST + wire.HEADER.size, 0)
             if len(head) < FIRST or head[:8] != MAGIC:
                 raise FormatError(f"{path}: not a journal of this format; remove it")
+            self.path = path
             self.published, self.sealed, self.crc = struct.unpack_from("<QQQ", head, 8)
-            # A journal is as large as its bound from the first moment; only what was published is worth reading.
-            self.data = head + _read(descriptor, FIRST, min(max(self.published, FIRST), size))
+            self.state = head[8:_STAYS] + head[FIRST:]
+            """What differs once more was published, and once the segment began anew, since no sequence comes twice."""
+            self.identity = head[_STAYS:FIRST]
+            """All of the head that stays as it is: source, segment, and the description with its process."""
+            self._read_frames(descriptor, head[:FIRST])
         finally:
             os.close(descriptor)
-        self.path = path
-        attempt, rank, lane, self.number, self._bound, length = IDENTITY.unpack_from(head, 32)
+        attempt, rank, lane, self.number, self._bound, length = IDENTITY.unpack_from(head, _STAYS)
         self.source = Source(attempt, rank, lane)
         try:
             self.description = json.loads(head[64 : 64 + min(length, FIRST - 64)])
@@ -54,6 +58,26 @@ class DeadSegment:
             self.description = {}
         if not isinstance(self.description, dict):
             self.description = {}
+
+    def _read_frames(self, descriptor: int, head: bytes) -> None:
+        """Read what comes behind the head, where that is wanted."""
+
+
+class DeadSegment(SegmentHead):
+    """A journal segment read after its process is gone. Frames are believed one by one; see :meth:`frames`.
+
+    Raises
+    ------
+    FormatError
+        It is no journal.
+    OSError
+        It is a link, or cannot be read.
+    """
+
+    def _read_frames(self, descriptor: int, head: bytes) -> None:
+        # A journal is as large as its bound from the first moment; only what was published is worth reading.
+        size = os.fstat(descriptor).st_size
+        self.data = head + _read(descriptor, FIRST, min(max(self.published, FIRST), size))
 
     @property
     def seal_holds(self) -> bool | None:

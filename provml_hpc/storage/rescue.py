@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from provml_hpc import records, wire
 from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError, StorageError
-from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder, pid_namespace, safe_folder
+from provml_hpc.journal import FIRST, DeadSegment, SegmentHead, node_folders, own_folder, pid_namespace, safe_folder
 from provml_hpc.storage.owner import liveness
 from provml_hpc.storage.place import RESCUED, hidden_of, output_of, partial_of, publish, run_of
 
@@ -137,7 +138,7 @@ def _read(journal: Path) -> DeadSegment:
     for _ in range(_TRIES):
         segment = DeadSegment(journal)
         now = DeadSegment(journal)
-        if now.data[: len(segment.data)][FIRST:] == segment.data[FIRST:] and now.published >= segment.published:
+        if now.published >= segment.published and _goes_on(segment.data, now.data):
             return segment
     raise StorageError(f"{journal} is emptied by flush points faster than it can be read: try again when they are over")
 
@@ -162,16 +163,55 @@ def _copy(segment: DeadSegment, hidden: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _goes_on(before: bytes, after: bytes) -> bool:
+    """Tell whether a journal has the frames still that it had before. Counts of losses are raised where they lie."""
+    if after.startswith(before[FIRST:], FIRST):
+        return True
+    if len(after) < len(before):
+        return False
+    end = FIRST
+    for at, size, layout, _ in wire.walk(before, FIRST):
+        end = at + size
+        same = before[at:end] == after[at:end]
+        if not same and (layout or not _is_count(before, at) or not _is_count(after, at)):
+            return False
+    return after.startswith(before[end:], end)
+
+
+def _is_count(data: bytes, at: int) -> bool:
+    try:
+        frame = wire.decode(data, at)
+    except ValueError:
+        return False
+    return frame is not None and isinstance(frame.record, records.Dropped)
+
+
 def _name(temporary: Path, final: Path, segment: DeadSegment) -> None:
-    """Give a copy its name. An earlier copy of less gives way, and one that differs stays beside it."""
+    """Give a copy its name. An earlier copy of no more than it has gives way, and one that differs stays beside it."""
     try:
         publish(temporary, final)
     except OutputExistsError:
-        frames, there = segment.data[FIRST:], DeadSegment(final).data[FIRST:]
-        if frames.startswith(there):
+        there = DeadSegment(final)
+        if _replaces(segment, there):
             temporary.replace(final)
-        elif not there.startswith(frames):
+        elif not there.data.startswith(segment.data[FIRST:], FIRST):
             publish(temporary, final.with_name(f"{final.stem}.{secrets.token_hex(3)}{final.suffix}"))
+
+
+def _replaces(segment: DeadSegment, there: DeadSegment) -> bool:
+    """Tell whether nothing is lost where one copy takes the place of another.
+
+    A process numbers its frames, and begins a segment anew only after a commit that has all that was in it. So of two
+    copies of its segment the one that begins later needs no earlier one, and of two that begin alike the longer has the
+    other's frames.
+    """
+    if segment.data.startswith(there.data[FIRST:], FIRST):
+        return True
+    if segment.identity != there.identity:
+        return False
+    _, first, last, _ = segment.frames()
+    _, its_first, its_last, _ = there.frames()
+    return first > its_last or (first == its_first and last >= its_last)
 
 
 def process_of(journal: Path) -> int:
@@ -180,7 +220,7 @@ def process_of(journal: Path) -> int:
     It is 0, too, where that cannot be seen: for a journal of another container, with process numbers of its own.
     """
     try:
-        told: dict[str, Any] = DeadSegment(journal).description
+        told: dict[str, Any] = SegmentHead(journal).description
         pid, inode = int(told.get("pid", 0)), journal.lstat().st_ino
         if pid <= 0 or _is_foreign(journal):
             return 0
@@ -196,7 +236,7 @@ def process_of(journal: Path) -> int:
 
 def _is_foreign(journal: Path) -> bool:
     """Tell whether a journal may be one that a process writes which cannot be seen from here: then it has to stay."""
-    return bool(DeadSegment(journal).description.get("pid_namespace") != pid_namespace())
+    return bool(SegmentHead(journal).description.get("pid_namespace") != pid_namespace())
 
 
 def _journals(output: Path, further: list[Path]) -> Iterator[Path]:
@@ -214,7 +254,7 @@ def _journals(output: Path, further: list[Path]) -> Iterator[Path]:
         seen.add(identity)
         for path in sorted(folder.glob("*.journal")):
             try:
-                told = DeadSegment(path).description
+                told = SegmentHead(path).description
             except (OSError, MemoryError, ProvMLError):
                 continue  # also what another task of this node has carried away just now
             if told.get("run") == run if run else told.get("output") == str(output):

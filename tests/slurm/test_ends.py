@@ -46,9 +46,9 @@ def test_a_killed_rank_ends_the_step_and_the_script_recovers(place: Place) -> No
 
 
 def test_survivors_carry_the_journals_of_their_node_before_it_is_wiped(place: Place) -> None:
-    """Of four ranks on two nodes one is dead, and the others wait for it, when a plain scancel comes."""
+    """Of four ranks on two nodes one is dead when a plain scancel comes; the others log on, until they wait for it."""
     output = place.folder / "job.h5"
-    command = place.worker("job.h5", journal="node", victim=3, stop_signals=["SIGTERM"])
+    command = place.worker("job.h5", journal="node", victim=3, stop_signals=["SIGTERM"], carried=True)
     job = place.submit(f"{HEAD}srun --kill-on-bad-exit=0 {command}\n", "--nodes=2", "--ntasks-per-node=2")
     place.until_flushed(4, job)
     until(lambda: "Killed" in job.told(), job.told)
@@ -56,6 +56,9 @@ def test_survivors_carry_the_journals_of_their_node_before_it_is_wiped(place: Pl
     job.cancel()
     assert job.end() == ["CANCELLED"]
     all_over(place.cluster)
+    told = [acknowledged.read(acknowledged.file_of(place.told, 1, rank)) for rank in range(4)]
+    # 60 were flushed; 20 more were logged before the signal, and 40 when the first copies were there.
+    assert [(one["flushed_samples"], one["samples"]) for one in told] == [(60, 120)] * 3 + [(60, 80)]
     place.cluster.run("provml", "recover", output)
     check(output, place.told, 4)
 

@@ -1,7 +1,7 @@
 """A rank that logs until it has done its epochs or the job ends it, and counts beside it what it was told is safe.
 
-Arguments: OUTPUT FOLDER [JSON of options]. Options: `epochs`, `journal`, `victim`, a rank that kills itself, and
-`stop_signals`.
+Arguments: OUTPUT FOLDER [JSON of options]. Options: `epochs`, `journal`, `victim`, a rank that kills itself,
+`stop_signals`, and `carried`: go on after the fourth epoch only when a signal had the journal copied beside the output.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 import provml_hpc as provml
+from provml_hpc.storage.place import hidden_of
 from tests.faults import acknowledged
 
 STEPS = 20
@@ -23,7 +24,7 @@ STEPS = 20
 
 def main() -> None:
     output, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    options = {"epochs": 10**6, "journal": "output", "victim": -1, "stop_signals": []}
+    options = {"epochs": 10**6, "journal": "output", "victim": -1, "stop_signals": [], "carried": False}
     options |= json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     comm = MPI.COMM_WORLD
     rank, attempt = comm.Get_rank(), 1 + int(os.environ.get("SLURM_RESTART_COUNT", "0"))
@@ -41,6 +42,8 @@ def main() -> None:
                     told.put("samples", step)
                 if rank == options["victim"] and epoch.index == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
+                while options["carried"] and epoch.index == 3 and not copies(output, rank):
+                    time.sleep(0.05)
                 time.sleep(0.1)
                 # Every third epoch only, so that whenever the end comes there is something in the journals.
                 if epoch.index % 3 == 2:
@@ -48,6 +51,11 @@ def main() -> None:
                     told.put("flushed_samples", step)
         told.put("finishing", 1)
     told.put("finished", 1)
+
+
+def copies(output: Path, rank: int) -> list[Path]:
+    """Return what was copied of a rank's journal while it lies on its node."""
+    return list(hidden_of(output).glob(f"*-r{rank:05d}-l0-*.journal"))
 
 
 main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,8 +16,10 @@ import pytest
 
 import provml_hpc as provml
 from provml_hpc.capture.watcher import Watcher
-from provml_hpc.journal import own_folder
+from provml_hpc.journal import DeadSegment, own_folder
 from provml_hpc.storage.place import hidden_of
+from provml_hpc.storage.recover import recover
+from tests.faults import guarantee
 from tests.mpi.launch import environment
 from tests.unit.storage.test_rescue import killed
 
@@ -32,6 +35,24 @@ print("ready", flush=True)
 libc = ctypes.CDLL(None)
 while True:
     libc.usleep(60_000_000)
+"""
+
+# Does what it is told, a line each, while its handlers run.
+GOES_ON = """
+import sys
+import provml_hpc as provml
+run = provml.init("goes on", phase="learning", output=sys.argv[1], journal="node", stop_signals=["SIGTERM"],
+                  buffer=sys.argv[2])
+training = run.training()
+step = 0
+for line in sys.stdin:
+    if line == "flush\\n":
+        run.flush()
+    else:
+        for step in range(step, step + int(line)):
+            training.log(step, loss=float(step))
+        step += 1
+    print("done", flush=True)
 """
 
 
@@ -108,6 +129,76 @@ def test_a_blocked_process_carries_its_journal_and_those_of_the_dead(tmp_path: P
         assert process.poll() is None
         process.kill()
     assert dead.exists(), "it is a copy, so that a rescue that comes later is sure of all"
+
+
+class GoesOn:
+    """A process that logs what it is told, with its journal on a node."""
+
+    def __init__(self, output: Path, node: Path, buffer: str = "1 MiB") -> None:
+        self.output, self.node = output, node
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", GOES_ON, str(output), buffer],
+            env=environment({"SLURM_TMPDIR": str(node)}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def tell(self, line: str) -> DeadSegment:
+        """Have it log or flush, and return its journal as it is then."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "done\n"
+        (path,) = self.node.glob("*/*-l0-*.journal")
+        return DeadSegment(path)
+
+    def until_carried(self, journal: DeadSegment) -> None:
+        """Wait until this is what lies beside the output, and nothing more of it."""
+        hidden = hidden_of(self.output)
+        until(lambda: [DeadSegment(path).data for path in hidden.glob("*-l0-*.journal")] == [journal.data])
+
+    def die(self) -> None:
+        """Be killed, and its node wiped."""
+        self.process.kill()
+        self.process.communicate()
+        shutil.rmtree(self.node)
+
+
+def test_what_is_logged_after_the_signal_is_carried_too(tmp_path: Path, node: Path) -> None:
+    """A rank that was told to stop logs on until it waits for others, or for its end; then its node is wiped."""
+    output = tmp_path / "job.h5"
+    job = GoesOn(output, node)
+    journal = job.tell("100")
+    job.process.send_signal(signal.SIGTERM)
+    job.until_carried(journal)
+    job.until_carried(job.tell("20"))
+    before = job.tell("flush")
+    journal = job.tell("120")
+    assert journal.frames()[1] > before.frames()[2], "a flush point begins the journal anew"
+    job.until_carried(journal)
+    job.die()
+    recover(output)
+    with provml.open(output) as file:
+        assert file.samples(measure="loss")["step"].tolist() == list(range(240))
+    assert [path.name for path in tmp_path.iterdir()] == ["job.h5"]
+
+
+def test_what_is_only_counted_after_the_signal_is_carried_too(tmp_path: Path, node: Path) -> None:
+    output = tmp_path / "job.h5"
+    job = GoesOn(output, node, "64 KiB")
+    journal = job.tell("5000")
+    job.process.send_signal(signal.SIGTERM)
+    job.until_carried(journal)
+    more = job.tell("7")
+    assert (more.state, more.data != journal.data) == (journal.state, True)
+    job.until_carried(more)
+    job.die()
+    recover(output)
+    with provml.open(output) as file:
+        kept = len(file.samples(measure="loss"))
+    assert kept + guarantee.thinned(output)[1, 0] == 5007
 
 
 def test_a_run_that_ends_well_leaves_no_copy(tmp_path: Path, node: Path) -> None:

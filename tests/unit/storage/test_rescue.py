@@ -127,6 +127,73 @@ def test_carried_again_the_longer_one_stays(tmp_path: Path, hidden: Path) -> Non
     assert len(list(hidden.glob("*.journal"))) == 2
 
 
+def test_carried_again_after_a_flush_point_there_is_one_copy(tmp_path: Path, hidden: Path) -> None:
+    """A segment begins anew only when all that was in it is in the file."""
+    made = journal(tmp_path / "node")
+    carry(made.first.path, hidden, keep=True)
+    for number in range(2):
+        made.seal()
+        made.restart()
+        assert carry(made.first.path, hidden, keep=True) == 0, "what is committed is no more of the journal's"
+        # As long as before, so that its published length does not tell.
+        for fact in range(3):
+            made.write(records.Fact("run", f"fact {fact}", "integer", str(number)))
+        assert carry(made.first.path, hidden, keep=True) == 3
+    (copy,) = hidden.iterdir()
+    assert DeadSegment(copy).frames()[1:3] == (7, 9)
+    made.close(remove=True)
+
+
+def test_counts_that_are_raised_neither_hinder_a_copy_nor_make_a_second(
+    tmp_path: Path, hidden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The buffer of a training that goes on is full: it raises a count where it lies with each sample it refuses."""
+    made = journal(tmp_path / "node")
+
+    class Raised(DeadSegment):
+        def __init__(self, of: Path) -> None:
+            made.count(1, "buffer full", "loss", 1)
+            super().__init__(of)
+
+    monkeypatch.setattr(rescue_module, "DeadSegment", Raised)
+    carry(made.first.path, hidden, keep=True)
+    carry(made.first.path, hidden, keep=True)
+    monkeypatch.undo()
+    carry(made.first.path, hidden, keep=True)
+    (copy,) = hidden.iterdir()
+    assert DeadSegment(copy).data == DeadSegment(made.first.path).data
+    made.close(remove=True)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_was_read_while_a_journal_began_anew_is_read_again(
+    restarts: bool, tmp_path: Path, hidden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = journal(tmp_path / "node")
+    reads = []
+
+    class Changing(DeadSegment):
+        def __init__(self, of: Path) -> None:
+            super().__init__(of)
+            if of.parent != hidden:
+                reads.append(of)
+            if len(reads) % 2 and (restarts or len(reads) == 1):
+                made.restart()
+                for number in range(4):
+                    made.write(records.Fact("run", f"anew {number}", "integer", "0"))
+
+    monkeypatch.setattr(rescue_module, "DeadSegment", Changing)
+    if restarts:
+        with pytest.raises(StorageError, match="flush points faster"):
+            carry(made.first.path, hidden, keep=True)
+        assert list(hidden.iterdir()) == []
+    else:
+        assert carry(made.first.path, hidden, keep=True) == 4
+        (copy,) = hidden.iterdir()
+        assert DeadSegment(copy).frames()[1:3] == (4, 7)
+    made.close(remove=True)
+
+
 @pytest.mark.parametrize("call", ["fsync", "link"])
 def test_no_room_leaves_the_journal_where_it_is(
     call: str, tmp_path: Path, hidden: Path, monkeypatch: pytest.MonkeyPatch
