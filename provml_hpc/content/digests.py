@@ -146,7 +146,8 @@ def digest_file(
     whole
         Digest all bytes whatever the size.
     expected
-        The state that the digest is wanted of; if the file is in another one, the digest is marked as changed.
+        The state that the digest is wanted of; if the file is in another one by now, it is not read, and the digest is
+        empty and marked as changed.
     stop
         Give up when this is set.
 
@@ -168,15 +169,16 @@ def digest_file(
         if not stat.S_ISREG(status.st_mode):
             raise UsageError(f"{before.path} is not a regular file; record it with a reference instead")
         opened = _key_of(before.path, status)
-        if is_sampled(opened.size, limit, whole):
-            digest = _read_sample(file.fileno(), opened.size, stop)
-        else:
-            digest = _read_whole(file.fileno(), stop)
+        sampled = is_sampled(opened.size, limit, whole)
+        if expected not in (None, opened):
+            return Digest("provml-sample-1" if sampled else "sha256", "", opened.size, sampled, changed=True)
+        descriptor = file.fileno()
+        digest = _read_sample(descriptor, opened.size, stop) if sampled else _read_whole(descriptor, stop)
     try:
         after = stat_key(path)
     except OSError:
         after = None
-    steady = before == opened == after and digest.size == opened.size and expected in (None, opened)
+    steady = before == opened == after and digest.size == opened.size
     return digest._replace(changed=not steady)
 
 

@@ -155,11 +155,20 @@ class TestFile:
         assert found.changed
         assert not found.joins
 
-    def test_another_state_than_expected_is_told(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("limit", [None, 0])
+    def test_another_state_than_expected_is_told_and_not_read(
+        self, limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "x").write_bytes(b"1")
         key = stat_key(tmp_path / "x")
-        assert not digest_file(tmp_path / "x", expected=key).changed
-        assert digest_file(tmp_path / "x", expected=key._replace(mtime_ns=key.mtime_ns - 1)).changed
+        assert not digest_file(tmp_path / "x", full_limit=limit, expected=key).changed
+        with (tmp_path / "x").open("r+b") as file:
+            file.truncate(5 << 20)
+        monkeypatch.delattr(os, "readv")
+        monkeypatch.delattr(os, "pread")
+        found = digest_file(tmp_path / "x", full_limit=limit, expected=key)
+        assert found == Digest("sha256" if limit is None else "provml-sample-1", "", 5 << 20, limit == 0, changed=True)
+        assert not found.joins
 
 
 class TestDirectory:
