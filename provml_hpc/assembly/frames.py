@@ -18,6 +18,8 @@ Values = np.ndarray[Any, np.dtype[np.float64]]
 _CHUNK = 8192
 _NEVER = 2**62
 """No clock counts to this many nanoseconds: 146 years."""
+_MOST_RANKS = 1 << 20
+"""No job has more: who is silent is told rank by rank, so a number that is damaged would take all memory."""
 _RUN, _MOST = 64, 1 << 16
 _SAMPLE_WORDS = wire.SAMPLE_HEAD.size // 8
 _LOW = np.uint64(0xFFFFFFFF)
@@ -136,7 +138,7 @@ def _bounded(clock_ns: int) -> int:
 
 
 def _sane(start: records.Started) -> bool:
-    return 0 < start.size < 2**32 and abs(start.clock_to_wall_ns) < _NEVER
+    return 0 < start.size <= _MOST_RANKS and abs(start.clock_to_wall_ns) < _NEVER
 
 
 class Summary(NamedTuple):

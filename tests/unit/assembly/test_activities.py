@@ -252,3 +252,12 @@ def test_deep_nesting_does_not_overflow() -> None:
         handle = rank.section(handle, 0, "deeper")
     rank.end(records.FAILED)
     assert {row["outcome"] for row in frames.view().all(SECTION)} == {"failed"}
+
+
+def test_a_number_of_ranks_that_no_job_has_is_damage_and_takes_no_memory() -> None:
+    frames = FakeFrames(2**31)
+    rank = frames.rank()
+    rank.open(TRAINING)
+    rank.end()
+    details = frames.view().graph.run.details
+    assert (details["sizes"], details["silent"]) == ([0], [])

@@ -186,7 +186,7 @@ def test_a_library_that_does_not_start_is_a_fact_and_the_node_is_sampled(tmp_pat
 
 def test_off_means_no_thread_no_journal_and_nothing_in_the_file(tmp_path: Path) -> None:
     job(tmp_path, "devices=2", hz=0).check()
-    assert told(tmp_path)["threads"] == ["MainThread"]
+    assert {*told(tmp_path)["threads"]} <= {"MainThread", "provml-facts"}  # the facts of a run take a second or two
     with TablesFile(tmp_path / "job.h5") as tables:
         assert "telemetry" not in tables.file
         assert set(tables.file["frames"]["extents"]["lane"].tolist()) <= {0, 1}
