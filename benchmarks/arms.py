@@ -52,6 +52,14 @@ def loop(body: str, count: int, **names: Any) -> Loop:
     return made
 
 
+def called(count: int) -> Callable[..., None]:
+    """Return a function that takes a step and its values one by one, as a recorder does, and does nothing."""
+    scope: dict[str, Any] = {}
+    exec(f"def bare(step, {values(count)}): pass", scope)
+    found: Callable[..., None] = scope["bare"]
+    return found
+
+
 def values(count: int) -> str:
     """Return the values as positional arguments."""
     return ", ".join(f"v{i}" for i in range(count))

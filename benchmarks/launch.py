@@ -49,6 +49,8 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(_LEFTOVERS)}
     env["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tools"), *filter(None, [env.get("PYTHONPATH")])])
     env["OMP_NUM_THREADS"] = "1"
+    # Compiled once, as an installed package is, and not at each start.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
     return env | _OPEN_MPI | _MPICH | dict(extra or {})
 
 

@@ -8,7 +8,10 @@ is labelled so. ``--inside`` runs as one of the ranks of a job that was launched
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,21 @@ from benchmarks.launch import LaunchError, job
 OFF = "off: PROVML_DISABLE=1"
 SHAPES = ((1, 1), (1, 20), (10, 1), (10, 20), (10, 1000), (100, 20), (1000, 20))
 """Milliseconds and values of a step."""
+
+
+DISTURBANCES = {
+    "a stolen core": "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\nwhile True: pass",
+    "a slow disk": """
+import os, sys
+file = os.open(os.path.join(sys.argv[1], "busy"), os.O_WRONLY | os.O_CREAT)
+block = os.urandom(1 << 20)
+while True:
+    for at in range(64):
+        os.pwrite(file, block, at << 20)
+    os.fsync(file)
+""",
+}
+"""Programs that run beside the training; the second writes and syncs 64 MiB again and again."""
 
 
 def steps_of(step_ms: float, seconds: float) -> int:
@@ -37,13 +55,23 @@ def note(report: Report, done: dict[str, Any], arguments: dict[str, Any], extra:
             against = ratio(values["wall"], base)
             report.compared("wall of a step, percent above nothing", arm, "nothing", _percent(against), **facts)
     control = _percent(ratio(found[f"nothing, {CONTROL}"]["wall"], base))
-    if (arguments["step_ms"], arguments["events"]) == (10, 20):
+    if (arguments["step_ms"], arguments["events"], extra["beside"]) == (10, 20, ""):
         arm = "journal beside the output"
         nothing = estimate(found["nothing"]["capture cpu"]).median
         on = found[arm]
         where = f"{done['ranks']} ranks, {done['library'].split()[0]}, {done['device']}"
         share = estimate([max(v - nothing, 0) / (arguments["step_ms"] / 1e3) * 100 for v in on["capture cpu"]])
         calls = estimate(on["capture cpu, calls"]).median * 1e6
+        alone = estimate(
+            [
+                max(v - n, 0) / (arguments["step_ms"] / 1e3) * 100
+                for v, n in zip(on["capture cpu, calls"], found["nothing"]["capture cpu, calls"], strict=True)
+            ]
+        )
+        floors = {
+            name: 1e6 * estimate(found[name]["capture cpu, calls"]).median
+            for name in ("an empty function of the values", "struct.pack_into")
+        }
         mean = estimate(on["capture cpu, mean of ranks"]).median * 1e6
         line = estimate(found["json.dumps + write"]["capture cpu, calls"]).median * 1e6
         remark = f"calls {calls:.1f} us (json.dumps + write here: {line:.1f}, an empty call: {1e6 * nothing:.1f}); "
@@ -51,6 +79,9 @@ def note(report: Report, done: dict[str, Any], arguments: dict[str, Any], extra:
         report.target(
             f"CPU of the capture on the slowest rank, share of a 10 ms step, {where}", 0.1, share, "%", remark
         )
+        remark = f"calls {calls:.1f} us; " + "; ".join(f"{name} {us:.1f}" for name, us in floors.items())
+        remark += f"; nothing {1e6 * nothing:.1f}"
+        report.target(f"the same without the flush points, {where}", 0.1, alone, "%", remark)
         wall = _percent(ratio(on["wall"], base))
         remark = f"A/A control {control.median:+.1f} % [{control.low:+.1f}, {control.high:+.1f}]"
         resolved = max(abs(control.low), abs(control.high)) <= 0.5
@@ -58,6 +89,20 @@ def note(report: Report, done: dict[str, Any], arguments: dict[str, Any], extra:
             remark += ": wider than the target, so this machine cannot tell"
         what = f"wall of a 10 ms step with 20 values, {where}"
         report.target(what, 0.5, wall, "%", remark, resolved=resolved)
+
+
+@contextmanager
+def beside(what: str, folder: Path) -> Iterator[None]:
+    """Disturb what runs in the block: a process that never sleeps on one core, or one that keeps the disk busy."""
+    if not what:
+        yield
+        return
+    started = subprocess.Popen([sys.executable, "-c", DISTURBANCES[what], str(folder)])
+    try:
+        yield
+    finally:
+        started.kill()
+        started.wait()
 
 
 def _percent(found: Any) -> Any:
@@ -75,12 +120,12 @@ def main() -> None:
     parser.add_argument("--device", choices=("timer", "polled", "cuda", "torch-cpu"), default="timer")
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="one for each MPI")
     parser.add_argument("--inside", action="store_true", help="be one rank of a job that runs already")
-    parser.add_argument("--label", default="", help="kept with the results, for example: beside a stolen core")
+    parser.add_argument("--beside", choices=DISTURBANCES, default="", help="disturb the training, and say so")
     parser.add_argument("--append", action="store_true", help="keep earlier results")
     parser.add_argument("--timeout", type=float, default=400)
     chosen = parser.parse_args()
     report = Report("overhead", kept(chosen.results / "overhead.jsonl") if chosen.append else [])
-    extra = {"label": chosen.label} if chosen.label else {}
+    extra = {"beside": chosen.beside}
     for shape in chosen.shapes:
         step_ms, events = (float(part) for part in shape.split(":"))
         steps = steps_of(step_ms, chosen.block)
@@ -99,7 +144,7 @@ def main() -> None:
             continue
         for python in chosen.python:
             for ranks in chosen.ranks:
-                with scratch(chosen.folder) as folder:
+                with scratch(chosen.folder) as folder, beside(chosen.beside, folder):
                     try:
                         done = job(
                             "benchmarks.scenarios.overhead",

@@ -91,8 +91,12 @@ def interpreter(version: str) -> str | None:
     """Return a Python of that version, or this one where any will do."""
     if not version:
         return sys.executable
-    kept = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    return shutil.which(f"python{version}") or (str(kept[-1]) if kept else None)
+    found = [shutil.which(f"python{version}"), *sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))]
+    for python in filter(None, found):
+        # A name on the path may be one that only says which version to choose.
+        if subprocess.run([python, "-c", ""], capture_output=True).returncode == 0:
+            return str(python)
+    return None
 
 
 def build(peer: Peer, where: Path) -> str:

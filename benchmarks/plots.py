@@ -91,7 +91,7 @@ def _flush(results: dict[str, Lines], pyplot: Any) -> Any:
 
 
 def _model(results: dict[str, Lines], pyplot: Any) -> Any:
-    lines = pick(results.get("model", []), "note", place="on disk", clock="cpu writer")
+    lines = pick(results.get("model", []), "note", library="MPICH", place="on disk", clock="cpu writer")
     told = [d for d in lines if d["what"] == "prediction"]
     points = [d for d in lines if d["what"] == "point"]
     if not told or not points:
@@ -109,7 +109,7 @@ def _model(results: dict[str, Lines], pyplot: Any) -> Any:
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.set_xlabel("ranks")
+    axes.set_xlabel("ranks, MPICH, file on disk")
     axes.set_ylabel("CPU of the writer rank, seconds a flush point")
     axes.legend(fontsize=7)
     return figure

@@ -159,23 +159,20 @@ def _peers(results: dict[str, Lines]) -> str:
     return table(head, rows)
 
 
+_SHAPE = ("ranks", "step_ms", "events", "flush_every", "device", "arm", "library", "beside")
+
+
 def _overhead(results: dict[str, Lines]) -> str:
     lines = results.get("overhead", [])
     rows = []
     for line in pick(lines, "measurement", clock="capture cpu"):
-        facts = {k: line[k] for k in ("ranks", "step_ms", "events", "flush_every", "device", "arm", "library")}
+        facts = {k: line.get(k) for k in _SHAPE}
         calls = pick(lines, "measurement", clock="capture cpu, calls", **facts)[-1]
         wall = pick(lines, "measurement", clock="wall", **facts)[-1]
         above = pick(lines, "ratio", what="wall of a step, percent above nothing", **facts)
         percent = f"{above[-1]['median']:+.1f} [{above[-1]['low']:+.1f}, {above[-1]['high']:+.1f}]" if above else ""
-        cells = [
-            line["ranks"],
-            line["device"],
-            f"{line['step_ms']:g}",
-            line["events"],
-            line["flush_every"],
-            line["arm"],
-        ]
+        where = line["device"] + (f", beside {line['beside']}" if line.get("beside") else "")
+        cells = [line["ranks"], where, f"{line['step_ms']:g}", line["events"], line["flush_every"], line["arm"]]
         rows.append([*cells, spread(calls), spread(line), number(wall["median"]), percent])
     head = [
         "ranks",
@@ -202,26 +199,36 @@ def _cold(results: dict[str, Lines]) -> str:
 
 
 def _model(results: dict[str, Lines]) -> str:
-    lines = results.get("model", [])
-    fits = [
-        [
-            d["place"],
-            d["clock"],
-            *(number(v) for v in d["coefficients"].values()),
-            d["held_out"],
-            d["typical"],
-            d["worst"],
-        ]
-        for d in pick(lines, "note", what="fit")
-    ]
-    head = ["file", "clock", "fixed, s", "a doubling, s", "a rank, s", "a byte, s", "held out", "typical", "worst"]
-    wanted = [d for d in pick(lines, "note", what="prediction") if d["clock"] == "cpu writer"]
-    rows = [
-        [d["place"], d["ranks"], f"{d['bytes'] >> 10} KiB", number(d["seconds"]), f"{d['writer_bytes'] >> 20} MiB"]
-        for d in wanted
-    ]
-    told = table(["file", "ranks", "bytes a rank", "writer's CPU, s", "receive buffer at the writer"], rows)
-    return f"{table(head, fits)}\n\n{told}"
+    rows = []
+    for d in pick(results.get("model", []), "note", what="fit"):
+        terms = [number(v) for v in d["coefficients"].values()]
+        rows.append([d["library"], d["place"], d["clock"], *terms, d["held_out"], d["typical"], d["worst"]])
+    head = ["MPI", "file", "clock", "fixed, s", "a rank, s", "a byte, s", "held out", "typical", "worst"]
+    return table(head, rows)
+
+
+def _beyond(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("model", []), "note", what="prediction", clock="cpu writer")
+    ways = list(dict.fromkeys((d["library"], d["place"]) for d in lines))
+    found = {(d["library"], d["place"], d["ranks"], d["bytes"]): d for d in lines}
+    rows = []
+    for ranks, size in dict.fromkeys((d["ranks"], d["bytes"]) for d in lines):
+        each = [found[(*way, ranks, size)] for way in ways]
+        memory = f"{each[0]['writer_bytes'] / 2**20:.3g} MiB"
+        rows.append([ranks, f"{size >> 10} KiB", *(number(d["seconds"]) for d in each), memory])
+    times = [f"{library}, {place}, s" for library, place in ways]
+    return table(["ranks", "bytes a rank", *times, "receive buffer at the writer"], rows)
+
+
+def _writers(results: dict[str, Lines]) -> str:
+    lines = pick(results.get("model", []), "note", what="writers", clock="cpu writer", place="on disk", library="MPICH")
+    loads = list(dict.fromkeys((d["step_ms"], d["values"]) for d in lines))
+    found = {(d["ranks"], d["step_ms"], d["values"]): d for d in lines}
+    rows = []
+    for ranks in dict.fromkeys(d["ranks"] for d in lines):
+        each = [found[(ranks, *load)] for load in loads]
+        rows.append([ranks, *(f"{number(100 * d['share'])} % ({d['writers']})" for d in each)])
+    return table(["ranks", *(f"{values} values each {step_ms} ms" for step_ms, values in loads)], rows)
 
 
 Tables = dict[str, Callable[[dict[str, Lines]], str]]
@@ -239,11 +246,21 @@ TABLES: Tables = {
     "cold": _cold,
     "nodes": _nodes,
     "model": _model,
+    "beyond": _beyond,
+    "writers": _writers,
     **offline_report.TABLES,
     "machine": _machine,
 }
 PAGES: dict[str, Tables] = {"benchmarks.md": TABLES, **offline_report.PAGES}
-SOURCES = {"structure": "call", "checking": "validation", "memory": "validation", "targets": "", "machine": ""}
+SOURCES = {
+    "structure": "call",
+    "beyond": "model",
+    "writers": "model",
+    "checking": "validation",
+    "memory": "validation",
+    "targets": "",
+    "machine": "",
+}
 """Of which results a table is, where it has not their name."""
 ORDER = (
     "call",

@@ -20,6 +20,7 @@ import numpy as np
 from mpi4py import MPI
 
 import provml_hpc as provml
+from benchmarks import arms
 
 Wait = Callable[[], None]
 PLACES = {"journal beside the output": "output", "journal on the node": "node", "journal in memory": "/dev/shm"}
@@ -97,14 +98,6 @@ def matrices(seconds: float, local: int, kind: str) -> tuple[Wait, str]:
     return wait, name
 
 
-def called(events: int) -> Callable[..., None]:
-    """Return a function that takes a step and its values one by one, as a recorder does, and does nothing."""
-    scope: dict[str, Any] = {}
-    exec(f"def bare(step, {', '.join(f'v{i}' for i in range(events))}): pass", scope)
-    found: Callable[..., None] = scope["bare"]
-    return found
-
-
 def block(
     comm: MPI.Intracomm, arguments: dict[str, Any], log: Callable[[int], object], flush: Callable[[], None], wait: Wait
 ) -> dict[str, float]:
@@ -167,7 +160,7 @@ def main() -> None:
         "nothing, A/A control": (lambda step: None, lambda: None),
     }
     # Floors: what it costs to hand the values to any function, and to put as many bytes somewhere.
-    bare, packer = called(events), struct.Struct(f"<5Q{events}d")
+    bare, packer = arms.called(events), struct.Struct(f"<5Q{events}d")
     room, pack = bytearray(packer.size), packer.pack_into
     ways["an empty function of the values"] = lambda step: bare(step, *values), lambda: None
     ways["struct.pack_into"] = lambda step: pack(room, 0, 1, 2, 3, step, 5, *values), lambda: None
