@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +39,16 @@ def test_names_versions_and_numbers(page: str) -> None:
     assert f"{columns.CHUNK:,} rows" in page
     assert f"{owner.STALE_S // 86400} days" in page
     assert f"{log_format.ATTEMPTS} attempts" in page
+
+
+def test_how_plain_h5py_reads_it(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(repository / "tests" / "data" / f"{tables.FORMAT_VERSION}.tar.gz") as archive:
+        packed = archive.extractfile("closed/f3.h5")
+        assert packed is not None
+        (tmp_path / "facies.h5").write_bytes(packed.read())
+    monkeypatch.chdir(tmp_path)
+    [block] = re.findall(r"^```python\n(.*?)^```$", (repository / "docs" / "format.md").read_text(), re.M | re.S)
+    found: dict[str, object] = {}
+    exec(block, found)
+    assert found["status"] == "finished"
+    assert found["labels"] == ["unet-0.npz", "unet-1.npz"]
