@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import duckdb
 import numpy as np
@@ -113,6 +114,18 @@ def test_a_crate_is_valid(files: list[Path], tmp_path: Path, validate: Any, job:
         files[job], "crate", tmp_path / "crate", "--license", "https://creativecommons.org/licenses/by/4.0/"
     )
     assert validate(folder, "REQUIRED") == []
+
+
+def test_any_name_of_a_file_is_an_iri_in_its_crate(files: list[Path], tmp_path: Path, validate: Any) -> None:
+    # The names within a crate: of its own folder nothing is said there. The validator fails where that has a space.
+    file = tmp_path / "F3 faciès 50%#1?.h5"
+    file.write_bytes(files[0].read_bytes())
+    folder = export(file, "crate", tmp_path / "crate", "--license", "https://creativecommons.org/licenses/by/4.0/")
+    assert validate(folder, "REQUIRED") == []
+    said = json.loads((folder / "ro-crate-metadata.json").read_text())["@graph"]
+    [name] = [one["@id"] for one in said if one["@type"] == "File"]
+    assert name == quote(file.name)
+    assert (folder / unquote(name)).is_file()
 
 
 def test_a_crate_without_what_it_must_have_is_not(files: list[Path], tmp_path: Path, validate: Any) -> None:
