@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Mapping
 
 from provml_hpc import records
 from provml_hpc.assembly.activities import Activities
@@ -18,7 +19,7 @@ from provml_hpc.assembly.telemetry import Telemetry
 __all__ = ["FrameSource", "Graph", "RunInfo", "assemble"]
 
 
-def assemble(frames: FrameSource, run: RunInfo) -> Graph:
+def assemble(frames: FrameSource, run: RunInfo, costs: Mapping[int, Mapping[str, int]] | None = None) -> Graph:
     """Merge what all ranks said into one graph.
 
     Structure is held in memory; samples are counted now and read, a stretch at a time, when somebody asks for them.
@@ -30,17 +31,20 @@ def assemble(frames: FrameSource, run: RunInfo) -> Graph:
     run
         What is known of the run already. Its `details` are filled in: ``failures``, ``lost``, ``silent`` (ranks
         of the last attempt of which no end is known), ``disagreements``, ``dropped``, ``cost``, ``ranks``.
+    costs
+        What the capture took in the last attempt, by rank and name, where it is known better than by what the ranks
+        wrote down.
     """
     collecting = gc.isenabled()
     gc.disable()  # millions of objects that all stay: searching them for garbage costs more than making them
     try:
-        return _assemble(frames, run)
+        return _assemble(frames, run, costs or {})
     finally:
         if collecting:
             gc.enable()
 
 
-def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
+def _assemble(frames: FrameSource, run: RunInfo, costs: Mapping[int, Mapping[str, int]]) -> Graph:
     sources = sorted(records.Source(*source) for source in frames.sources())
     streams = _with_clocks(frames, [read(frames, source) for source in sources], run)
     measured, streams = _on_one_clock(streams)
@@ -53,6 +57,10 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
     telemetry = Telemetry(run, builder, streams)
     series = Series(run, frames, builder, activities, telemetry, streams)
     nodes, relations, ids = builder.tables()
+    last = max(stream.source.attempt for stream in streams)
+    for rank, spent in costs.items():
+        for name, value in spent.items():
+            statements.costs[name][rank][last] = float(value)
     damaged = sum(stream.damaged for stream in streams)
     run.details |= {
         "failures": activities.failures,
@@ -60,7 +68,10 @@ def _assemble(frames: FrameSource, run: RunInfo) -> Graph:
         "silent": sorted(activities.silent[max(activities.silent)]),
         "disagreements": activities.disagreements + statements.disagreements,
         "dropped": list(statements.drops.values()),
-        "cost": {name: dict(sorted(by_rank.items())) for name, by_rank in statements.costs.items()},
+        "cost": {
+            name: {rank: sum(told.values()) for rank, told in sorted(by_rank.items())}
+            for name, by_rank in statements.costs.items()
+        },
         "ranks": sorted({stream.source.rank for stream in streams}),
         "sizes": sorted({stream.start.size for stream in streams if stream.source.lane == records.RUN_LANE}),
         "attempts": sorted({stream.source.attempt for stream in streams}),

@@ -32,8 +32,8 @@ class Statements:
         self.run, self.build, self.activities, self.entities = run, builder, activities, entities
         self.facts: dict[int, dict[str, str]] = defaultdict(dict)
         """For each attempt its facts of scope ``run``, by name."""
-        self.costs: dict[str, dict[int, float]] = defaultdict(dict)
-        """The capture's own cost: for each figure the value of each rank."""
+        self.costs: dict[str, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        """The capture's own cost: for each figure the values of each rank, by attempt."""
         self.drops: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.packages: dict[int, dict[str, str]] = defaultdict(dict)
         self.disagreements: list[dict[str, Any]] = []
@@ -277,7 +277,7 @@ class Statements:
     def _fact(self, source: records.Source, record: records.Fact) -> None:
         if record.scope == "capture":
             with suppress(ValueError):
-                self.costs[record.name][source.rank] = float(record.text)
+                self.costs[record.name][source.rank][source.attempt] = float(record.text)
             return
         if record.scope == "package":
             self.packages[source.attempt].setdefault(record.name, record.text)

@@ -111,7 +111,7 @@ def close(
     limit
         Seconds after which to give up and leave it to a recovery.
     costs
-        What the capture took, by rank and name, where it is known better than by what the ranks wrote down.
+        What the capture took in this attempt, by rank and name, as the ranks told it last.
     rank
         The rank that the time of this close is told of.
     progress
@@ -135,16 +135,13 @@ def close(
         if monotonic() > until:
             raise StorageError(f"{output} could not be closed within {limit:.0f} s: recover it after the job")
 
-    graph = assemble(frames, run_info(meta, output))
+    graph = assemble(frames, run_info(meta, output), costs)
     steps = len(graph.nodes) + len(graph.relations) + sum(-(-table.count // CHUNK) for table in graph.samples)
     if len(commits):
         graph.run.committed_ns = int(commits["time_ns"][-1])
     status = ended_as(graph)
     graph.run.status = RECOVERED if recovered and status == INCOMPLETE else status
     cost = graph.run.details.setdefault("cost", {})
-    for who, spent in (costs or {}).items():
-        for name, value in spent.items():
-            cost.setdefault(name, {})[who] = float(value)
 
     def more(file: Any) -> None:
         keep_records(file, frames)
