@@ -62,7 +62,13 @@ def write(session: Session, persona: Any, asked: Collection[str] = ()) -> tuple[
 
 
 def _write_run(session: Session, asked: Collection[str]) -> None:
-    for record in _records("run", collect("run", asked)):
+    from provml_hpc.environment.asking import limit_facts
+
+    found = collect("run", asked)
+    for record in _records("run", found):
+        session.write_aside(record)
+    # Last, since a scheduler that is busy may take seconds over its answer.
+    for record in _records("run", limit_facts(found)):
         session.write_aside(record)
 
 

@@ -1,6 +1,7 @@
 """Facts of a run, found once: code version, packages, host, MPI, scheduler and naming authority.
 
-Nothing here raises, talks to a network, starts a program, or takes the environment wholesale. A fact that cannot be
+Nothing here raises, talks to a network, starts a program, or takes the environment wholesale; only
+:mod:`~provml_hpc.environment.asking`, for the rank that writes alone, asks Slurm's own program. A fact that cannot be
 found is absent, or a fact that ends with ``.reason`` says why.
 """
 

@@ -17,6 +17,7 @@ from provml_hpc import records, wire
 from provml_hpc.capture.disagreements import sentence
 from provml_hpc.capture.intake import LANE
 from provml_hpc.storage.recover import recover
+from provml_hpc.storage.tables import read_attributes
 from tests.unit.capture.jobs import File, capture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -232,6 +233,32 @@ def test_facts_are_found_once(tmp_path: Path) -> None:
     assert {row["label"] for row in file.objects("requires", code)} >= {"numpy"}
     # Nothing of the environment as a whole, and no secret.
     assert not any("PATH" in name or "SECRET" in name for name in facts)
+
+
+def test_the_time_limit_is_asked_of_slurm_beside_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a STAND-IN for scontrol; tests/slurm has the real one."""
+    row = "JobId=7 JobState=RUNNING TimeLimit=01:00:00 StartTime=100 EndTime=3700"
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho {row}\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for name, value in {"SLURM_JOB_ID": "7", "SLURM_JOB_NODELIST": "n1", "SLURMD_NODENAME": "n1"}.items():
+        monkeypatch.setenv(name, value)
+    provml.init("asked", phase="learning", output=tmp_path / "job.h5").finish()
+    file = File(tmp_path / "job.h5")
+    facts = file.parameters(file.one("LearningExperimentExecution"))
+    assert facts["scheduler.time_limit_s"] == ("integer", "3600")
+    assert facts["scheduler.end_time"] == ("integer", "3700")
+
+
+def test_the_own_cost_is_that_of_all_attempts(tmp_path: Path) -> None:
+    output, points = tmp_path / "job.h5", []
+    for if_exists in ("error", "resume", "resume"):
+        with provml.init("again", phase="learning", output=output, if_exists=if_exists) as run:
+            for _ in range(len(points) + 1):
+                run.flush()
+        points.append(read_attributes(output)["details"]["cost"]["flush_points"]["0"])
+    # Of one, two and three flush points and the end of each attempt; the last of those is known of the last attempt.
+    assert points == [1 + 1, 1 + 2 + 1, 1 + 2 + 3 + 1]
 
 
 def test_code_that_no_script_holds_needs_packages_too(tmp_path: Path) -> None:
