@@ -1,7 +1,7 @@
 """A run whose ranks do not find each other: each writes a file of its own, and ``provml merge`` makes one of them.
 
-That is so under torchrun, under srun without an MPI, and under the launcher of another MPI than mpi4py's. Nothing is
-asked of the user, and no process waits for another: what they have to agree on is derived (see
+That is so under torchrun and deepspeed, under srun without an MPI, and under the launcher of another MPI than mpi4py's.
+Nothing is asked of the user, and no process waits for another: what they have to agree on is derived (see
 :mod:`provml_hpc.environment.apart`).
 """
 
@@ -14,12 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from provml_hpc.environment.apart import attempt, common_name
+from provml_hpc.environment.apart import NAME, attempt, common_name
 from provml_hpc.environment.authority import site_authority
-from provml_hpc.environment.launcher import detect
+from provml_hpc.environment.launcher import DEEPSPEED, TORCHRUN, detect
 from provml_hpc.storage.place import partial_of
 
 log = logging.getLogger("provml_hpc")
+
+_NAMED = f"{NAME}=$(uuidgen) in the environment of all processes"
+_NAMING = {
+    TORCHRUN: "torchrun --rdzv-id=$(uuidgen)",
+    DEEPSPEED: f'echo "{NAME}=$(uuidgen)" >> .deepspeed_env, where deepspeed is started',
+}
+"""How a user gives a launch its name."""
 
 _opened: Counter[tuple[str, ...]] = Counter()
 
@@ -61,9 +68,10 @@ def begin(output: Path, rank: int, size: int, name: str, phase: str, if_exists: 
 
         run = identity.launched(site_authority().name, *known, *key, str(_opened[key]))
     else:
+        naming = _NAMING.get(launch.kind, _NAMED)
         trouble = (
             f"nothing that the {size} processes of {launch.name} have in common tells this launch from another, so the "
-            "files of its ranks cannot be merged: start it with a new name each time, torchrun --rdzv-id=$(uuidgen)"
+            f"files of its ranks cannot be merged: start it with a new name each time, {naming}"
         )
     if if_exists == "resume":
         # A later job goes on in what the last attempt left; which run that is of, the file says.

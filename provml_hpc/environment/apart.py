@@ -1,13 +1,14 @@
 """What processes of one launch agree on without a word, where no MPI joins them.
 
-Each process of ``torchrun``, or of ``srun`` without an MPI, writes a file of its own. For the files to be those of one
-run, all must come to the same name of the launch by themselves, and no other launch may come to it:
+Each process of ``torchrun`` or ``deepspeed``, or of ``srun`` without an MPI, writes a file of its own. For the files to
+be those of one run, all must come to the same name of the launch by themselves, and no other launch may come to it:
 
 1. All processes on one node have one ancestor that is not a rank itself: the agent of torchrun, the daemon of a
    launcher. The boot of the machine, the number of that process and the moment it started are its alone.
 2. Over several nodes, a job of Slurm or Flux has an id, and a launch inside of it a step. A requeue is another launch.
-3. Elsewhere only the user can tell one launch from another: ``torchrun --rdzv-id`` says how. The name that torchrun
-   gives by itself, ``none``, is that of every launch, so there is no common name then.
+3. Elsewhere only the user can tell one launch from another: ``torchrun --rdzv-id`` says how, and the variable
+   ``PROVML_LAUNCH`` under all others. The name that torchrun gives by itself, ``none``, is that of every launch, so
+   there is no common name then.
 
 What changes when torchrun starts its workers again (its restart count, the port, the number of workers) has no part in
 it: that is one more attempt of the same run.
@@ -21,6 +22,9 @@ from pathlib import Path
 
 from provml_hpc.environment import scheduler
 from provml_hpc.environment.launcher import TORCHRUN, Launch
+
+NAME = "PROVML_LAUNCH"
+"""The variable in which a user may say which launch it is: in one word to all its processes, and to no other launch."""
 
 _UNNAMED = frozenset({"", "none", "None"})
 _DEPTH = 64
@@ -49,13 +53,14 @@ def common_name(launch: Launch, environ: Mapping[str, str] | None = None) -> tup
         if agent:
             return ("node", *agent)
     facts = {fact.name: str(fact.value) for fact in scheduler.job_facts(environ)}
+    named = (environ[NAME],) if environ.get(NAME) else ()
     # PBS and LSF may set their variables on the first node alone.
     if facts.get("scheduler.name") in ("slurm", "flux"):
         names = ("name", "cluster", "job_id", "step_id", "restart_count")
-        return ("job", *(facts.get(f"scheduler.{name}", "") for name in names), elastic)
+        return ("job", *(facts.get(f"scheduler.{name}", "") for name in names), elastic, *named)
     if elastic not in _UNNAMED:
         return ("torchrun", elastic, environ.get("MASTER_ADDR", ""))
-    return ()
+    return ("named", *named) if named else ()
 
 
 def attempt(launch: Launch, environ: Mapping[str, str] | None = None) -> int:

@@ -5,8 +5,8 @@ child of a rank. So a launcher is believed only where what it left can still be 
 Slurm's PMI talk through, the port that a PMIx server listens on. Those of an allocation say nothing of a launch
 (``SLURM_PROCID`` stands in the shell of ``salloc`` too), and nobody at a keyboard is a task of ``srun``.
 
-The innermost launcher comes first: ``torchrun`` is itself started by ``srun`` or ``mpiexec``, once a node, and its
-workers inherit the variables of that one.
+The innermost launcher comes first: ``torchrun`` and ``deepspeed`` are themselves started by ``srun``, ``mpiexec`` or
+``ssh``, once a node, and their workers inherit the variables of that one.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 from provml_hpc.environment.facts import Fact
 
-OPEN_MPI, PMI, PMIX, SRUN, TORCHRUN = "Open MPI", "PMI", "PMIx", "srun", "torchrun"
-"""Kinds of launch: by the interface through which the processes find each other. Those of the last two do not."""
+OPEN_MPI, PMI, PMIX = "Open MPI", "PMI", "PMIx"
+SRUN, TORCHRUN, DEEPSPEED = "srun", "torchrun", "DeepSpeed"
+"""Kinds of launch: by the interface through which the processes find each other. Those of the last three do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ _HERE = (
     "PALS_LOCAL_SIZE",
     "LOCAL_WORLD_SIZE",
 )
+_OF_DEEPSPEED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_SIZE", "CROSS_RANK", "CROSS_SIZE")
 # What a launcher sets for one rank: a process that looks at MPI alone must not see it. Settings of the user stay.
 _OF_A_RANK = (
     "PMI_",
@@ -138,9 +140,9 @@ def detect(environ: Mapping[str, str] | None = None) -> Launch:
         The environment, by default that of this process.
     """
     environ = os.environ if environ is None else environ
-    elastic = _torchrun(environ)
-    if elastic is not None:
-        return elastic
+    inner = _torchrun(environ) or _deepspeed(environ)
+    if inner is not None:
+        return inner
     leftovers: list[str] = []
     for sign in _SIGNS:
         if sign.variable not in environ:
@@ -177,6 +179,20 @@ def _torchrun(environ: Mapping[str, str]) -> Launch | None:
         return None
     said = _said(environ, "RANK", "WORLD_SIZE", "TORCHELASTIC_RUN_ID")
     return Launch(TORCHRUN, "torchrun", rank, size, _here(environ), said)
+
+
+def _deepspeed(environ: Mapping[str, str]) -> Launch | None:
+    """Tell a worker of DeepSpeed's own launcher; its others (``--launcher openmpi`` and so on) are those of an MPI.
+
+    It sets nothing that has its name. But no other launcher sets all of these, and they fit each other.
+    """
+    told = [_number(environ.get(variable)) for variable in _OF_DEEPSPEED]
+    if None in told or "MASTER_ADDR" not in environ:
+        return None
+    rank, size, local, here, node, nodes = (number or 0 for number in told)
+    if not (local <= rank < size and local < here <= size and node < nodes <= size):
+        return None
+    return Launch(DEEPSPEED, "DeepSpeed's launcher", rank, size, here, _said(environ, *_OF_DEEPSPEED))
 
 
 def _srun(environ: Mapping[str, str], leftovers: tuple[str, ...]) -> Launch:

@@ -1,6 +1,7 @@
 """Ranks that no MPI joins, as under torchrun: each writes a file of its own, and a merge makes what MPI would make.
 
-Workers are started by a stand-in for torchrun (`scenarios/elastic.py`), which sets the same variables.
+Workers are started by stand-ins for torchrun and for DeepSpeed's launcher (`scenarios/elastic.py`,
+`scenarios/deepspeed.py`), which set the same variables.
 """
 
 from __future__ import annotations
@@ -148,3 +149,22 @@ def test_over_several_nodes_only_a_name_tells_one_launch_from_another(mpi_run: R
     done = elastic(mpi_run, workers=2, nodes=2, TORCHELASTIC_RUN_ID="nightly-7").check()
     assert "CaptureWarning" not in done.stderr
     assert merge(files, folder / "run.h5").status == "finished"
+
+
+def test_workers_of_deepspeed_do_not_collide(mpi_run: Run, folder: Path) -> None:
+    """On one node they know each other by the process that started them, over nodes by the name that a user gives."""
+    script = SCENARIOS / "apart.py"
+    files = [folder / f"run-rank{rank}.h5" for rank in range(2)]
+    done = mpi_run("deepspeed.py", None, [2, 1, script], timeout=100).check()
+    assert "DeepSpeed's launcher started 2 processes" in done.stderr
+    made = merge(files, folder / "run.h5")
+    assert (made.ranks, made.status, made.missing) == ([0, 1], "finished", [])
+    for file in files:
+        file.unlink()
+    done = mpi_run("deepspeed.py", None, [2, 2, script], timeout=100).check()
+    assert 'echo "PROVML_LAUNCH=$(uuidgen)" >> .deepspeed_env' in done.stderr
+    for file in files:
+        file.unlink()
+    done = mpi_run("deepspeed.py", None, [2, 2, script], env={"PROVML_LAUNCH": "nightly-7"}, timeout=100).check()
+    assert "CaptureWarning" not in done.stderr
+    assert merge(files, folder / "named.h5").status == "finished"

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from provml_hpc.environment import apart, launcher
-from provml_hpc.environment.launcher import OPEN_MPI, PMI, PMIX, SRUN, TORCHRUN, Launch, detect
+from provml_hpc.environment.launcher import DEEPSPEED, OPEN_MPI, PMI, PMIX, SRUN, TORCHRUN, Launch, detect
 
 # What each launcher sets for the second of four ranks, two of them on its node, as far as it is read here.
+ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "48", "SLURM_PROCID": "0"}
 STEP = {
     "SLURM_JOB_ID": "7",
     "SLURM_STEP_ID": "0",
@@ -30,7 +31,12 @@ OPEN = {
     "PMIX_RANK": "1",
     "PMIX_NAMESPACE": "prterun-n1-100@1",
 }
+TORCH_ALONE = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "n1", "MASTER_PORT": "29500"}
 TORCH = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}
+SPEED = {
+    **{"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_SIZE": "2", "CROSS_RANK": "0", "CROSS_SIZE": "2"},
+    **{"MASTER_ADDR": "n1", "MASTER_PORT": "29500"},
+}
 LAUNCHES = {
     "mpiexec of MPICH": (HYDRA, PMI, 2),
     "mpiexec of Intel MPI": (HYDRA | {"I_MPI_HYDRA_BOOTSTRAP": "ssh"}, PMI, 2),
@@ -48,8 +54,12 @@ LAUNCHES = {
     # Its workers inherit what started it, once a node: they are no ranks of that.
     "torchrun under srun --mpi=pmix": (TORCH | STEP | PMIX_OF_SLURM, TORCHRUN, 2),
     "torchrun under mpiexec": (TORCH | OPEN | HYDRA, TORCHRUN, 2),
+    "deepspeed": (SPEED, DEEPSPEED, 2),
+    "deepspeed, elastic": (SPEED | TORCH, TORCHRUN, 2),
+    "deepspeed in a job": (SPEED | ALLOCATION, DEEPSPEED, 2),
+    # Its other launchers are MPI's, and what DeepSpeed adds in the worker is not of its own launcher.
+    "deepspeed --launcher openmpi": (OPEN | TORCH_ALONE, OPEN_MPI, 2),
 }
-ALLOCATION = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "48", "SLURM_PROCID": "0"}
 LEFTOVERS = {
     "nothing": {},
     "a batch script": ALLOCATION | {"SLURM_STEP_ID": "4294967291"},
@@ -66,6 +76,10 @@ LEFTOVERS = {
     "Slurm's PMIx server that is gone": STEP | PMIX_OF_SLURM | {"PMIX_SERVER_URI3": "x;tcp4://127.0.0.1:1"},
     "names that people use": {"RANK": "0", "WORLD_SIZE": "8"},
     "a rank beyond the size": TORCH | {"RANK": "4"},
+    "names that people use, and more of them": TORCH_ALONE,
+    "DeepSpeed's without an address": {name: value for name, value in SPEED.items() if name != "MASTER_ADDR"},
+    "DeepSpeed's of other launches": SPEED | {"LOCAL_RANK": "3"},
+    "DeepSpeed's with a node too many": SPEED | {"CROSS_RANK": "2"},
     "no number": {"OMPI_COMM_WORLD_RANK": "one"},
 }
 
@@ -74,7 +88,7 @@ LEFTOVERS = {
 def test_by_what_it_sets(environ: dict[str, str], kind: str, here: int | None) -> None:
     found = detect(environ)
     assert (found.kind, found.rank, found.size, found.here) == (kind, 1, 4, here)
-    assert found.joins == (kind not in (SRUN, TORCHRUN))
+    assert found.joins == (kind not in (SRUN, TORCHRUN, DEEPSPEED))
     assert found.several
     assert found.variables.items() <= environ.items()
 
@@ -146,6 +160,16 @@ class TestCommonName:
         assert self.of(named) == self.of(again) != ()
         assert self.of(named) != self.of(named | {"TORCHELASTIC_RUN_ID": "nightly-8"})
         assert [apart.attempt(detect(one), one) for one in (named, again)] == [1, 3]
+
+    def test_a_user_can_name_any_launch(self) -> None:
+        """DeepSpeed over nodes says nothing that another launch would not say as well."""
+        assert self.of(SPEED) == ()
+        named = SPEED | {"PROVML_LAUNCH": "nightly-7"}
+        elsewhere = named | {"RANK": "3", "CROSS_RANK": "1"}
+        assert self.of(named) == self.of(elsewhere) != ()
+        assert self.of(named) != self.of(named | {"PROVML_LAUNCH": "nightly-8"})
+        # Two in one job have the same step of Slurm, which is none.
+        assert len({self.of(self.JOB | SPEED), *(self.of(self.JOB | SPEED | {"PROVML_LAUNCH": n}) for n in "ab")}) == 3
 
     def test_on_one_node_it_is_that_of_the_agent_which_has_no_rank(self) -> None:
         code = "from provml_hpc.environment import apart, launcher; print(apart.common_name(launcher.detect()))"
