@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
+
+from provml_tools.commands.arguments import seconds
 
 HELP = "say what was found of MPI, HDF5, GPUs and scheduler, and what to do"
 DESCRIPTION = """\
@@ -42,7 +44,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="for programs: one object, with all findings")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds(3600, zero=False),
         default=30.0,
         metavar="SECONDS",
         help="how long one thing may take to answer (default: 30)",
@@ -73,13 +75,3 @@ def run(options: Namespace) -> int:
     screen.show(tried)
     sys.stdout.write(f"{summary([*findings, *tried])}\n")
     return int(doctor.failed)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 3600:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
-    return value

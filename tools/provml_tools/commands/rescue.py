@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
+
+from provml_tools.commands.arguments import seconds
 
 HELP = 'carry the journals of journal="node" beside the output, before the job ends'
 DESCRIPTION = """\
@@ -39,7 +41,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--keep", action="store_true", help="leave the journals on the node as well")
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds(3600),
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for processes that are still ending (default: 10)",
@@ -59,13 +61,3 @@ def run(options: Namespace) -> int:
     for left in done.left:
         sys.stderr.write(one_line(f"provml rescue: error: {left}") + "\n")
     return 1 if done.left else 0
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 3600:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 3600")
-    return value

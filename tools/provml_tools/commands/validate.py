@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
+
+from provml_tools.commands.arguments import seconds
 
 if TYPE_CHECKING:
     from provml_tools.validate import Report
@@ -41,7 +43,7 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tolerance",
-        type=_seconds,
+        type=seconds(1e9),
         default=1.0,
         metavar="SECONDS",
         help="by how much the clocks of nodes may be apart (default: 1)",
@@ -101,13 +103,3 @@ def _together(files: list[str], reports: list[Report], levels: tuple[str, ...], 
         report.counted[one.level, one.constraint] -= 1
         report.violations -= one.severity == "violation"
     return report
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise ArgumentTypeError(f"{text!r} is no number of seconds")
-    return value
