@@ -75,11 +75,6 @@ class Meter:
                 self._used[ranks[link["subject"]]].append(link["object"])
         self._curves: dict[tuple[int, int], _Curve] | None = None
 
-    @property
-    def has_telemetry(self) -> bool:
-        """Whether anything was sampled of any device."""
-        return bool(self._labels)
-
     def spent(self, spans: Iterable[Span]) -> Spent:
         """Return what the devices took that these ranks used, each from its first rank's start to its last one's end.
 

@@ -19,7 +19,7 @@ from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table
 from provml_hpc.errors import FileMissingError, FormatError, ProvMLError, StateError, StorageError
 from provml_hpc.storage import careful, metadata
 from provml_hpc.storage.abandon import abandon
-from provml_hpc.storage.columns import CHUNK, TABLE, read_table, row_count, stored_table, write_table
+from provml_hpc.storage.columns import TABLE, read_table, stored_table, write_table
 from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
 from provml_hpc.storage.place import FORMAT_NAME
@@ -248,17 +248,6 @@ class TablesFile:
 
     def _table(self, kind: str, name: str) -> Any:
         return careful.member(careful.member(self._file, kind), name)
-
-    def iter_table(self, kind: str, name: str, chunk: int = CHUNK) -> Iterator[Table]:
-        """Yield one table of ``"records"`` or ``"relations"`` in stretches of `chunk` rows."""
-        with self.guarded():
-            group = self._table(kind, name)
-            rows = row_count(group)
-        for start in range(0, rows, chunk):
-            with self.guarded():
-                table = read_table(group, start, start + chunk)
-                self._point(table)
-            yield table
 
     def _point(self, table: Table) -> None:
         """Fill in the file that a series lies in: it may have been moved since it was written."""

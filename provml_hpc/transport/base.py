@@ -84,11 +84,6 @@ class Agreement:
     sizes: tuple[int, ...] = ()
     requests: tuple[bytes, ...] = ()
 
-    @property
-    def first_trouble(self) -> Trouble | None:
-        """The trouble of the lowest rank that has one."""
-        return self.trouble[0] if self.trouble else None
-
 
 Answer = Callable[[Agreement, "Exception | None"], bytes]
 """Makes the writer rank's answer at a flush point, from what the ranks agree on and what the sink raised."""

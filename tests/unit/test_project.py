@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import doctest
+import importlib
 import importlib.metadata
 import importlib.util
 import json
 import os
+import pkgutil
 import re
 import shutil
 import socket
@@ -93,6 +96,18 @@ def test_imports_go_one_way(repository: Path) -> None:
     answer = run(sys.executable, "-c", program, cwd=repository)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "0 broken" in answer.stdout
+
+
+def test_the_examples_of_docstrings_hold() -> None:
+    tried = 0
+    for package in ("provml_hpc", "provml_tools"):
+        root = importlib.import_module(package)
+        for module in pkgutil.walk_packages(root.__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                found = doctest.testmod(importlib.import_module(module.name))
+                assert not found.failed, module.name
+                tried += found.attempted
+    assert tried > 25
 
 
 def test_the_readme_shows_the_minimal_example_as_it_is(repository: Path) -> None:
