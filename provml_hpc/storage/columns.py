@@ -117,19 +117,19 @@ def read_column(dataset: Any, start: int, stop: int) -> Column | None:
     """Read a stretch of a column, or return None where it is of a kind that tables do not have."""
     if dataset.ndim != 1:
         return None
-    if h5py.check_string_dtype(dataset.dtype) is not None:
-        texts: list[str] = dataset.asstr(errors="replace")[start:stop].tolist()
+    kind, empty = dataset.dtype, stop <= start  # of which nothing is read: HDF5 would take as long as for a chunk
+    if h5py.check_string_dtype(kind) is not None:
+        texts: list[str] = [] if empty else dataset.asstr(errors="replace")[start:stop].tolist()
         return texts
-    members = h5py.check_enum_dtype(dataset.dtype)
+    members = h5py.check_enum_dtype(kind)
     if members is not None:
-        name = dataset.name.rpartition("/")[2]
-        empty = "absent" if name.endswith("_type") else ""
-        texts_of = {code: empty if text == "absent" else text for text, code in members.items()}
-        return [texts_of.get(code, empty) for code in dataset[start:stop].tolist()]
-    kind = {"i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}.get(dataset.dtype.kind)
-    if kind is None:
+        absent = "absent" if dataset.name.endswith("_type") else ""
+        texts_of = {code: absent if text == "absent" else text for text, code in members.items()}
+        return [] if empty else [texts_of.get(code, absent) for code in dataset[start:stop].tolist()]
+    plain = {"i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}.get(kind.kind)
+    if plain is None:
         return None
-    return np.asarray(dataset[start:stop]).astype(kind, copy=False)
+    return np.zeros(0, plain) if empty else np.asarray(dataset[start:stop]).astype(plain, copy=False)
 
 
 def read_table(group: Any, start: int = 0, stop: int | None = None) -> Table:

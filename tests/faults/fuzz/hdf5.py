@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import json
 import os
 import random
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -189,34 +191,37 @@ def _check_anew(mutant: bytearray, extents: Any, commits: Any, base: dict[str, i
 
 def tables(data: bytes, rng: random.Random, folder: Path) -> bytes:
     """Return a closed file into which h5py wrote what no run would."""
-    path = folder / "mutant.tmp"
+    path, names = folder / "mutant.tmp", _names(data)
     path.write_bytes(data)
     with h5py.File(path, "r+", locking=False) as file:
         for _ in range(rng.choice((1, 1, 2, 4))):
             edit = rng.choice(_EDITS)
             try:
-                edit(file, rng)
+                edit(file, rng, names)
             except (KeyError, ValueError, TypeError, OSError, RuntimeError, AttributeError, IndexError, OverflowError):
-                continue  # what one edit removed, another may want
+                continue  # what one edit removed or moved, another may want
     mutant = path.read_bytes()
     os.unlink(path)  # noqa: PTH108
     return mutant
 
 
-def _datasets(file: Any) -> list[str]:
-    found: list[str] = []
-    file.visititems(lambda name, thing: found.append(name) if isinstance(thing, h5py.Dataset) else None)
-    return found
+class _Names(NamedTuple):
+    """What an original has, by its paths."""
+
+    datasets: list[str]
+    groups: list[str]
 
 
-def _groups(file: Any) -> list[str]:
-    found = [""]
-    file.visititems(lambda name, thing: found.append(name) if isinstance(thing, h5py.Group) else None)
-    return found
+@functools.lru_cache(maxsize=16)
+def _names(data: bytes) -> _Names:
+    names = _Names([], [])
+    with h5py.File(io.BytesIO(data)) as file:
+        file.visititems(lambda name, thing: names[isinstance(thing, h5py.Group)].append(name))
+    return names
 
 
-def _numbers(file: Any, rng: random.Random) -> None:
-    dataset = file[rng.choice(_datasets(file))]
+def _numbers(file: Any, rng: random.Random, names: _Names) -> None:
+    dataset = file[rng.choice(names.datasets)]
     if dataset.dtype.kind not in "iuf" or not dataset.shape[0]:
         return
     for _ in range(rng.choice((1, 1, 5))):
@@ -228,8 +233,8 @@ def _numbers(file: Any, rng: random.Random) -> None:
         dataset[at] = value if info is not None else rng.choice((float("nan"), float("inf"), -0.0, 1e308, float(value)))
 
 
-def _text(file: Any, rng: random.Random) -> None:
-    dataset = file[rng.choice(_datasets(file))]
+def _text(file: Any, rng: random.Random, names: _Names) -> None:
+    dataset = file[rng.choice(names.datasets)]
     if h5py.check_string_dtype(dataset.dtype) is None or not dataset.shape[0]:
         return
     text = rng.choice(plain.TEXTS).encode("utf-8", "surrogatepass")
@@ -238,30 +243,30 @@ def _text(file: Any, rng: random.Random) -> None:
     )
 
 
-def _remove(file: Any, rng: random.Random) -> None:
+def _remove(file: Any, rng: random.Random, names: _Names) -> None:
     if rng.random() < 0.5:
-        del file[rng.choice(_datasets(file) + _groups(file)[1:])]
+        del file[rng.choice(names.datasets + names.groups)]
     else:
-        thing = file[rng.choice(_datasets(file) + _groups(file)[1:])] if rng.random() < 0.6 else file
+        thing = file[rng.choice(names.datasets + names.groups)] if rng.random() < 0.6 else file
         del thing.attrs[rng.choice(list(thing.attrs))]
 
 
-def _attribute(file: Any, rng: random.Random) -> None:
-    thing = file[rng.choice(_datasets(file) + _groups(file)[1:])] if rng.random() < 0.6 else file
-    names = list(thing.attrs)
-    if not names:
+def _attribute(file: Any, rng: random.Random, names: _Names) -> None:
+    thing = file[rng.choice(names.datasets + names.groups)] if rng.random() < 0.6 else file
+    known = list(thing.attrs)
+    if not known:
         return
     values: tuple[Any, ...] = (
         *plain.TEXTS[:12], 0, -1, 2**63 - 1, 10**15, 1.5, np.array([1, 2]), np.zeros(0), h5py.Empty("f"),
         np.array([["a"]], "S3"), np.bool_(True), np.array([(1, 2)], [("a", "i4"), ("b", "i4")]),
     )  # fmt: skip
     value = rng.choice(values)
-    thing.attrs[rng.choice(names)] = (
+    thing.attrs[rng.choice(known)] = (
         value.replace("\0", "").encode("utf-8", "replace") if isinstance(value, str) else value
     )
 
 
-def _details(file: Any, rng: random.Random) -> None:
+def _details(file: Any, rng: random.Random, names: _Names) -> None:
     """Put something odd somewhere into the JSON of the details."""
     told = json.loads(careful.attribute(file, "details"))
     at: Any = told
@@ -277,9 +282,9 @@ def _details(file: Any, rng: random.Random) -> None:
     careful.put_text(file, "details", json.dumps(told))
 
 
-def _replace(file: Any, rng: random.Random) -> None:
+def _replace(file: Any, rng: random.Random, names: _Names) -> None:
     """Put something else under the name of a dataset or group."""
-    name = rng.choice(_datasets(file) + _groups(file)[1:])
+    name = rng.choice(names.datasets + names.groups)
     old = file[name]
     shape = getattr(old, "shape", (3,)) or (3,)
     del file[name]
@@ -316,28 +321,28 @@ def _virtual(file: Any, name: str, shape: tuple[int, ...]) -> None:
     file.create_virtual_dataset(name, layout)
 
 
-def _exchange(file: Any, rng: random.Random) -> None:
+def _exchange(file: Any, rng: random.Random, names: _Names) -> None:
     """Exchange two datasets or tables for each other."""
-    one, other = rng.choice(_datasets(file)), rng.choice(_datasets(file))
+    one, other = rng.choice(names.datasets), rng.choice(names.datasets)
     if rng.random() < 0.3:
-        one, other = rng.choice(_groups(file)[1:]), rng.choice(_groups(file)[1:])
+        one, other = rng.choice(names.groups), rng.choice(names.groups)
     file.move(one, "exchanged")
     file.move(other, one)
     file.move("exchanged", other)
 
 
-def _grow(file: Any, rng: random.Random) -> None:
+def _grow(file: Any, rng: random.Random, names: _Names) -> None:
     """Add a table, a column or a name that nobody knows."""
-    group = file[rng.choice(_groups(file)) or "/"]
+    group = file[rng.choice(["", *names.groups]) or "/"]
     name = rng.choice(("new", "é\n", ".hidden", "x" * 3000, "Robot", "id", "step"))
-    source = rng.choice(_groups(file)[1:])
+    source = rng.choice(names.groups)
     if rng.random() < 0.5 and not f"{group.name}/".startswith(f"/{source}/"):  # HDF5 copies into the copy, for ever
         file.copy(source, group, name)
     else:
         group.create_dataset(name, data=np.arange(3))
 
 
-_EDITS: tuple[Callable[[Any, random.Random], None], ...] = (
+_EDITS: tuple[Callable[[Any, random.Random, _Names], None], ...] = (
     _numbers, _numbers, _numbers, _text, _text, _remove, _attribute, _attribute, _details, _replace, _replace,
     _exchange, _grow,
 )  # fmt: skip

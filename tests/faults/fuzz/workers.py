@@ -39,7 +39,7 @@ shield.CALL_S = {CALL_S}
 sys.exit(cli.main())
 """
 """The command with its shield, which gives up as soon as a worker does and not after a user's patience."""
-_BATCH = 100
+_BATCH = 500
 """Files that a worker faces before the next one takes its place: that costs milliseconds, and no leak adds up."""
 
 

@@ -113,7 +113,7 @@ def _attributes(file: Any) -> Iterator[Finding]:
         yield fault("identifier", "/ @run", f"{run!r} is no uuid", _WRITER)
 
 
-def _describes(group: Any, kind: str) -> Iterator[Finding]:
+def _describes(group: Any, kind: str, members: dict[str, Any]) -> Iterator[Finding]:
     """Yield what the attributes of a group lack that every table has."""
     encoding, version = (careful.attribute(group, f"encoding-{name}", "") for name in ("type", "version"))
     if encoding != kind:
@@ -127,25 +127,29 @@ def _describes(group: Any, kind: str) -> Iterator[Finding]:
         yield fault("encoding", group.name, "row_count is missing, or no number", _WRITER)
         return
     told = told_columns(group)
-    datasets = {name: careful.member(group, name) for name in careful.members(group)}
-    there = [name for name, dataset in datasets.items() if isinstance(dataset, h5py.Dataset)]
+    there = {name: dataset for name, dataset in members.items() if isinstance(dataset, h5py.Dataset)}
     if sorted(told) != sorted(there):
         odd = ", ".join(sorted(set(told) ^ set(there)))
         yield fault("columns", group.name, f"the attribute columns and the datasets differ in {odd}", _WRITER)
-    for name in there:
-        if datasets[name].shape != (rows,):
-            what = f"its shape is {datasets[name].shape}, and the table has {rows} rows"
-            yield fault("column-length", datasets[name].name, what, _COPY)
+    for dataset in there.values():
+        if dataset.shape != (rows,):
+            what = f"its shape is {dataset.shape}, and the table has {rows} rows"
+            yield fault("column-length", dataset.name, what, _COPY)
+
+
+def _members(group: Any) -> dict[str, Any]:
+    return {name: careful.member(group, name) for name in careful.members(group)}
 
 
 def _table(group: Any, kind: str, fields: dict[str, str]) -> Iterator[Finding]:
     if not isinstance(group, h5py.Group):
         yield fault("group", group.name, "it is no group", _WRITER)
         return
-    yield from _describes(group, _TABLE)
+    members = _members(group)
+    yield from _describes(group, _TABLE, members)
     fixed = {"id": "integer", "uuid": "text"} if kind == "records" else {"subject": "integer", "object": "integer"}
     for name, type_ in (fixed | fields).items():
-        dataset = careful.find(group, name)
+        dataset = members.get(name)
         if not isinstance(dataset, h5py.Dataset):
             older = name not in fixed
             what = f"the column {name} is missing" + (", so it is absent in every row" if older else "")
@@ -154,7 +158,7 @@ def _table(group: Any, kind: str, fields: dict[str, str]) -> Iterator[Finding]:
             yield fault(
                 "column-type", dataset.name, f"its type is {dataset.dtype}, and the column holds {type_}", _WRITER
             )
-    for name in group:
+    for name in members:
         if name not in fixed and name not in fields:
             yield fault("columns", f"{group.name}/{name}", "this release does not know the column", _NEWER, WARNING)
 
@@ -172,16 +176,16 @@ def _samples(group: Any, kind: str) -> Iterator[Finding]:
     if not isinstance(group, h5py.Group):
         yield fault("group", group.name, "it is no group", _WRITER)
         return
-    yield from _describes(group, _SAMPLES)
+    members = _members(group)
+    yield from _describes(group, _SAMPLES, members)
     of_place = kind == "telemetry"
     for name in ("label", "activity", "activity_uuid", *(("place", "place_uuid") if of_place else ())):
         if careful.attribute(group, name) is None:
             yield fault("samples-attribute", f"{group.name} @{name}", "it is missing", _WRITER)
     for name in FIXED_COLUMNS:
-        if not careful.has(group, name) and not (of_place and name == "section"):
+        if name not in members and not (of_place and name == "section"):
             yield fault("columns", group.name, f"the column {name} is missing", _WRITER)
-    for name in careful.members(group):
-        column = careful.member(group, name)
+    for name, column in members.items():
         if not isinstance(column, h5py.Dataset):
             yield fault("group", column.name, "it is no column", _WRITER)
         elif name in FIXED_COLUMNS:
