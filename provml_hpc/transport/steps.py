@@ -171,10 +171,15 @@ class Steps:
         quick
             Whether the time that it takes is measured, so that it is better polled for longer than slept over.
         """
+        if not requests or self._mpi.Request.Testall(requests):
+            return  # what came while this rank was at something else is not slept over
         rest = self._usual(what) if alone else 0.0
         spin = _SPIN * _PATIENT if quick else _SPIN
-        if requests and (rest > spin or not self._comes_at_once(requests, spin)):
+        if rest > spin or not self._comes_at_once(requests, spin):
+            began = time.monotonic()
             self._await(requests, what, until, rest)
+            if alone:  # how long bytes take to leave says nothing of how long an answer takes
+                self._waits[what] = time.monotonic() - began, self._waits.get(what, (0.0,))[0]
 
     def _usual(self, what: str) -> float:
         """Return the seconds that a wait in which nobody needs this rank may begin with asleep."""
@@ -217,8 +222,7 @@ class Steps:
             time.sleep(max(rest, min((now - started) * _SLEEP_SHARE, _LONGEST), _SHORTEST))
             rest = 0.0
             if done(requests):
-                break
-        self._waits[what] = time.monotonic() - started, self._waits.get(what, (0.0,))[0]
+                return
 
     def check(self, what: str) -> None:
         """Raise what keeps this rank from its next step, if anything does."""

@@ -6,11 +6,12 @@ import json
 import math
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks import arms, harness, launch, model, peers, report
+from benchmarks import arms, harness, launch, model, overhead, peers, report
 from benchmarks.harness import Estimate
 
 
@@ -245,6 +246,20 @@ def test_a_python_that_does_not_start_is_passed_over(tmp_path: Path, monkeypatch
     assert peers.interpreter("3.8") == str(sound)
     sound.unlink()
     assert peers.interpreter("3.8") is None
+
+
+def test_a_slow_disk_is_one_while_the_block_lasts(tmp_path: Path) -> None:
+    busy = tmp_path / "busy"
+    with overhead.beside("a slow disk", tmp_path):
+        until = time.monotonic() + 20
+        while not (busy.exists() and busy.stat().st_size) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert busy.stat().st_size
+    before = busy.stat().st_mtime_ns
+    time.sleep(0.05)
+    assert busy.stat().st_mtime_ns == before
+    with overhead.beside("", tmp_path):
+        pass
 
 
 def test_the_job_script_is_valid_bash() -> None:
