@@ -6,12 +6,14 @@ The story: Ada curates two scans and rejects a third, Ben makes tiles of the goo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from provml_hpc import identity, vocabulary
 from provml_hpc.assembly.graph import ABSENT, Graph, RunInfo, SampleTable, Table, column_names, key_of
+from provml_tools.query import Answer, Engine, ask
 
 SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
@@ -286,3 +288,13 @@ def learning(status: str = "finished") -> Graph:
 def jobs() -> list[Graph]:
     """Return the three jobs."""
     return [curation(), preparation(), learning()]
+
+
+def answer(graphs: Sequence[Graph], name: str, **values: str) -> Answer:
+    """Ask a named question."""
+    return ask(Engine(graphs), name, values)
+
+
+def cells(found: Answer, *columns: str) -> list[tuple[Any, ...]]:
+    """Return some columns of an answer, row by row."""
+    return [tuple(row.get(column) for column in columns) for row in found.rows]

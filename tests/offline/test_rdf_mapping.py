@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
-from pyoxigraph import Literal, NamedNode, Quad
+from pyoxigraph import Literal, NamedNode
 
-from provml_hpc import identity, vocabulary
+from provml_hpc import identity
 from provml_hpc.assembly.graph import ABSENT, VALUE_TYPES, Graph, Table
 from provml_hpc.errors import FormatError, UsageError
-from provml_hpc.vocabulary import NAMESPACES, expand
-from provml_tools.rdf import class_types, companion, provml_terms, quads, statements
+from provml_hpc.vocabulary import expand
+from provml_tools.rdf import class_types, companion, statements
 from provml_tools.rdf.terms import value_literal
 from provml_tools.rdf.uuids import below, place, seed
-from tests.offline.graphs import NOON, RUN, GraphMaker, graphs, learning_graph
-
-
-class Facts:
-    """The quads of a graph, asked with prefixed names."""
-
-    def __init__(self, source: Graph | Iterable[Quad], base: str | None = None, samples: bool = False) -> None:
-        self.quads = set(quads(source, base, samples) if isinstance(source, Graph) else source)
-
-    def values(self, subject: str, name: str) -> list[str]:
-        """Return the values of a property, sorted: IRIs as they are, literals by their text."""
-        return sorted(
-            quad.object.value
-            for quad in self.quads
-            if quad.subject.value == subject and quad.predicate.value == expand(name)
-        )
-
-    def literal(self, subject: str, name: str) -> Literal:
-        """Return the one literal of a property."""
-        (found,) = {
-            quad.object for quad in self.quads if quad.subject.value == subject and quad.predicate.value == expand(name)
-        }
-        assert isinstance(found, Literal)
-        return found
-
-    def subjects(self, name: str, value: str) -> list[str]:
-        """Return the subjects that have a value."""
-        return sorted(
-            {q.subject.value for q in self.quads if q.predicate.value == expand(name) and q.object.value == value}
-        )
-
-    def one(self, cls: str, label: str) -> str:
-        """Return the node of a class and a label."""
-        found = set(self.subjects("rdf:type", expand(cls))) & set(self.subjects("rdfs:label", label))
-        (node,) = found
-        return node
-
-
-def typed(text: str, datatype: str) -> Literal:
-    return Literal(text, datatype=NamedNode(expand(datatype)))
+from tests.offline.graphs import NOON, RUN, GraphMaker, learning_graph
+from tests.offline.triples import Facts, typed
 
 
 @pytest.fixture(scope="module")
@@ -344,171 +303,6 @@ def test_columns_that_an_older_file_lacks_are_passed_over() -> None:
     found = Facts(graph)
     assert found.values(found.one("provml:TrainingExecution", "training"), "provml:outcome") == []
     assert found.values(found.one("provml:TrainingExecution", "training"), "prov:used")
-
-
-def _break_class(graph: Graph) -> None:
-    graph.nodes["Novelty"] = graph.nodes.pop("Study")
-
-
-def _break_relation(graph: Graph) -> None:
-    graph.relations["novelty"] = graph.relations.pop("used")
-
-
-def _break_uuid(graph: Graph) -> None:
-    column = graph.nodes["Study"].columns["uuid"]
-    assert isinstance(column, list)
-    column[0] = "x> <urn:x:y> <urn:x:z"
-
-
-def _break_id(graph: Graph) -> None:
-    column = graph.nodes["Study"].columns["id"]
-    assert isinstance(column, np.ndarray)
-    column[0] = 2**40
-
-
-def _repeat_id(graph: Graph) -> None:
-    column = graph.nodes["Study"].columns["id"]
-    assert isinstance(column, np.ndarray)
-    column[0] = 0
-
-
-def _break_end(graph: Graph) -> None:
-    column = graph.relations["used"].columns["object"]
-    assert isinstance(column, np.ndarray)
-    column[0] = -7
-
-
-def _break_plan(graph: Graph) -> None:
-    column = graph.relations["wasAssociatedWith"].columns["plan"]
-    assert isinstance(column, np.ndarray)
-    column[0] = 2**40
-
-
-def _drop_ends(graph: Graph) -> None:
-    del graph.relations["used"].columns["object"]
-
-
-def _break_section(graph: Graph) -> None:
-    graph.samples[0].read(0, 1)["section"][0] = 2**40
-
-
-@pytest.mark.parametrize(
-    "harm",
-    [
-        _break_class,
-        _break_relation,
-        _break_uuid,
-        _break_id,
-        _repeat_id,
-        _break_end,
-        _break_plan,
-        _drop_ends,
-        _break_section,
-    ],
-)
-def test_a_damaged_graph_is_refused(harm: object) -> None:
-    graph = learning_graph()
-    assert callable(harm)
-    harm(graph)
-    with pytest.raises(FormatError):
-        list(statements(graph, samples=True))
-
-
-# Written out by hand from https://www.w3.org/TR/prov-o/: what this project says of PROV, none of it an inverse name.
-PROV_PROPERTIES = {
-    *("used", "wasGeneratedBy", "wasDerivedFrom", "wasRevisionOf", "specializationOf", "wasAssociatedWith"),
-    *("actedOnBehalfOf", "wasInformedBy", "wasAttributedTo", "hadMember", "atLocation"),
-    *("qualifiedUsage", "qualifiedGeneration", "qualifiedAssociation", "entity", "activity", "agent"),
-    *("hadRole", "hadPlan", "atTime", "startedAtTime", "endedAtTime", "generatedAtTime", "value"),
-}
-PROV_CLASSES = {
-    *("Entity", "Activity", "Agent", "Plan", "Collection", "Bundle", "Person", "Organization", "SoftwareAgent"),
-    *("Location", "Role", "Usage", "Generation", "Association"),
-}
-# From the strict file of ML-Schema, http://www.w3.org/ns/mls.
-MLS_PROPERTIES = {
-    *("realizes", "executes", "achieves", "hasHyperParameter", "hasInput", "hasOutput", "hasPart", "hasQuality"),
-    *("specifiedBy", "hasValue", "definedOn", "implements"),
-}
-MLS_CLASSES = {
-    *(
-        "Experiment",
-        "Run",
-        "Dataset",
-        "Model",
-        "DatasetCharacteristic",
-        "Task",
-        "Algorithm",
-        "Implementation",
-        "Software",
-    ),
-    *("HyperParameter", "HyperParameterSetting", "EvaluationMeasure", "EvaluationSpecification", "EvaluationProcedure"),
-    "ModelEvaluation",
-}
-
-
-@given(graphs())
-def test_every_term_is_known_and_direct(graph: Graph) -> None:
-    type_of = expand("rdf:type")
-    for quad in quads(graph, samples=True):
-        if quad.predicate.value == type_of:
-            _check_term(quad.object.value, PROV_CLASSES, MLS_CLASSES)
-        else:
-            _check_term(quad.predicate.value, PROV_PROPERTIES, MLS_PROPERTIES)
-
-
-def _check_term(iri: str, prov: set[str], mls: set[str]) -> None:
-    allowed = {"provml": set(provml_terms()), "prov": prov, "mls": mls}
-    allowed |= {"rdfs": {"label"}, "dcterms": {"identifier", "modified", "isPartOf", "requires"}, "rdf": {"type"}}
-    prefix = next(name for name, space in NAMESPACES.items() if iri.startswith(space))
-    assert iri.removeprefix(NAMESPACES[prefix]) in allowed[prefix]
-
-
-@given(graphs())
-def test_the_functional_properties_of_prov_are_said_once(graph: Graph) -> None:
-    found = Counter(
-        (quad.subject.value, quad.predicate.value.removeprefix(NAMESPACES["prov"]))
-        for quad in quads(graph, samples=True)
-        if isinstance(quad.graph_name, NamedNode)
-    )
-    for name in ("startedAtTime", "endedAtTime", "atTime", "generatedAtTime", "entity", "activity", "agent", "hadRole"):
-        assert all(count == 1 for (_, one), count in found.items() if one == name)
-
-
-@given(graphs())
-def test_each_qualified_node_hangs_on_one_subject_and_repeats_its_direct_relation(graph: Graph) -> None:
-    facts = Facts(graph)
-    direct = {r.qualified[0]: (r.iri, r.qualified[2]) for r in vocabulary.RELATIONS if r.qualified}
-    for quad in facts.quads:
-        for leads, (iri, to) in direct.items():
-            if quad.predicate.value == expand(leads):
-                assert facts.subjects(leads, quad.object.value) == [quad.subject.value]
-                (target,) = facts.values(quad.object.value, to)
-                assert target in facts.values(quad.subject.value, iri)
-
-
-@given(graphs())
-def test_no_node_is_blank_and_every_subject_has_a_type(graph: Graph) -> None:
-    found = list(quads(graph, samples=True))
-    assert all(isinstance(node, (NamedNode, Literal)) for quad in found for node in (quad.subject, quad.object))
-    typed_ones = {quad.subject for quad in found if quad.predicate.value == expand("rdf:type")}
-    assert {quad.subject for quad in found} == typed_ones
-
-
-@given(graphs())
-def test_numbers_read_back_as_they_were(graph: Graph) -> None:
-    facts = Facts(graph)
-    for cls, table in graph.nodes.items():
-        for row in table.rows():
-            for field in vocabulary.fields(cls):
-                node = f"urn:uuid:{row['uuid']}"
-                if field.type == "integer" and row[field.name] != ABSENT:
-                    assert facts.literal(node, field.iri) == typed(str(row[field.name]), "xsd:integer")
-                elif field.type == "real" and not math.isnan(row[field.name]):
-                    assert float(facts.literal(node, field.iri).value.replace("INF", "inf")) == row[field.name]
-                elif field.type == "value" and row[field.name + "_type"] == "real":
-                    number = float(facts.literal(node, field.iri).value.replace("INF", "inf"))
-                    assert repr(number) == row[field.name]
 
 
 def test_an_organization_is_a_persona_and_no_person() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import random
 import shutil
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +12,12 @@ import pytest
 
 import provml_hpc as provml
 from provml_hpc.capture import digests
-from tests.unit.capture.jobs import File, capture
-
-
-def _write(path: Path, text: str) -> Path:
-    """Write a file so that its state differs from any earlier one."""
-    before = path.stat().st_mtime_ns if path.exists() else 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    if path.stat().st_mtime_ns <= before:
-        os.utime(path, ns=(before + 1000, before + 1000))
-    return path
-
-
-def _sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _digests(file: File, cls: str, **fields: Any) -> list[list[str]]:
-    return [file.content(row) for row in sorted(file.all(cls, **fields), key=lambda row: row["id"])]
+from tests.unit.capture.files import sha, write
+from tests.unit.capture.jobs import capture
 
 
 def test_a_file_that_is_read(tmp_path: Path) -> None:
-    path = _write(tmp_path / "raw.csv", "raw")
+    path = write(tmp_path / "raw.csv", "raw")
     with capture(tmp_path) as job:
         data = job.run.use_dataset(
             path, role="training", select="rows 0-9", characteristics={"samples": 10, "x": {"a": 1}}
@@ -48,7 +28,7 @@ def test_a_file_that_is_read(tmp_path: Path) -> None:
             training.use({"test": [path, again]})
     file = job.file
     selected, whole = file.one("LearningDataset", select="rows 0-9"), file.one("LearningDataset", select="")
-    assert file.content(selected) == file.content(whole) == [_sha("raw")]
+    assert file.content(selected) == file.content(whole) == [sha("raw")]
     assert (whole["digest_state"], whole["size"], whole["path"]) == ("whole", 3, str(path))
     assert whole["modified_ns"] == path.stat().st_mtime_ns
     assert {row["label"]: row["value"] for row in file.objects("hasQuality", selected)} == {"samples": "10", "x.a": "1"}
@@ -85,11 +65,11 @@ def test_a_file_that_is_read(tmp_path: Path) -> None:
 )
 def test_the_classes_of_a_phase(tmp_path: Path, phase: str, read: str, made: str) -> None:
     with capture(tmp_path, phase=phase) as job:
-        raw = job.run.use_dataset(_write(tmp_path / "in", "in"))
+        raw = job.run.use_dataset(write(tmp_path / "in", "in"))
         with job.run.activity("clean", use=raw) as clean:
-            out = clean.generate_dataset(_write(tmp_path / "out", "out"), derived_from=raw)
+            out = clean.generate_dataset(write(tmp_path / "out", "out"), derived_from=raw)
         with job.run.feature_extraction(use=[out]) as extraction:
-            extraction.generate_features(_write(tmp_path / "features", "f"), derived_from=[out])
+            extraction.generate_features(write(tmp_path / "features", "f"), derived_from=[out])
         job.run.log_params({"a": 1})
     file = job.file
     assert [
@@ -110,228 +90,26 @@ def test_a_generated_file_is_digested_when_its_activity_ends(tmp_path: Path) -> 
     with capture(tmp_path) as job:
         with job.run.activity("late") as work:
             made = work.generate_dataset(tmp_path / "late.bin")
-            _write(tmp_path / "late.bin", "written after it was declared")
+            write(tmp_path / "late.bin", "written after it was declared")
         job.run.use(made)
         with job.run.activity("never") as work:
             work.generate_dataset(tmp_path / "never.bin")
         with job.run.training() as training:
             for epoch in training.sections("epoch", 2):
                 model = training.log_model(tmp_path / f"m{epoch.index}", step=epoch.index)
-                _write(tmp_path / f"m{epoch.index}", f"model {epoch.index}")
+                write(tmp_path / f"m{epoch.index}", f"model {epoch.index}")
             assert isinstance(model, provml.Entity)
     file = job.file
     late = file.one("LearningDataset", path=str(tmp_path / "late.bin"))
-    assert file.content(late) == [_sha("written after it was declared")]
+    assert file.content(late) == [sha("written after it was declared")]
     assert (late["digest_state"], late["size"]) == ("whole", 29)
     never = file.one("LearningDataset", path=str(tmp_path / "never.bin"))
     assert (never["digest_state"], file.content(never)) == ("missing", [])
     for row in file.all("Model"):
-        assert file.content(row) == [_sha(f"model {row['step']}")]
+        assert file.content(row) == [sha(f"model {row['step']}")]
         (epoch_row,) = file.objects("wasGeneratedBy", row)
         assert epoch_row["section_index"] == row["step"]
     assert file.pairs("wasRevisionOf") == {(str(tmp_path / "m1"), str(tmp_path / "m0"))}
-
-
-def test_checkpoints_of_one_training_are_revisions_of_one_another(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint"
-    with capture(tmp_path) as job:
-        with job.run.training("a") as training:
-            for step in range(3):
-                training.log_model(_write(path, f"a{step}"), step=step)
-        with job.run.training("b") as training:
-            training.log_model(_write(path, "b0"), step=0)
-            training.log_model(_write(tmp_path / "checkpoint", "b1"), step=1, derived_from=[])
-    file = job.file
-    rows = {(file.objects("wasGeneratedBy", row)[0]["label"], row["step"]): row for row in file.all("Model")}
-    assert sorted(rows) == [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1)]
-    # Each was digested as it was declared, before the next one was written over it.
-    assert {key: file.content(row) for key, row in rows.items()} == {
-        (name, step): [_sha(f"{name}{step}")] for name, step in rows
-    }
-    chains = {
-        (rows_key(rows, row["subject"]), rows_key(rows, row["object"])) for row in file.relations("wasRevisionOf")
-    }
-    assert chains == {(("a", 1), ("a", 0)), (("a", 2), ("a", 1)), (("b", 1), ("b", 0))}
-
-
-def _chains(file: File) -> set[tuple[str, str]]:
-    return {(row["subject"]["label"], row["object"]["label"]) for row in file.relations("wasRevisionOf")}
-
-
-def test_models_of_different_names_are_chains_of_their_own(tmp_path: Path) -> None:
-    with capture(tmp_path) as job, job.run.training() as training:
-        for step in (0, 10):
-            for name in (
-                f"generator-{step:04}.pt",
-                f"discriminator-{step:04}.pt",
-                f"epoch={step}-loss={1e-5 * step}.ckpt",
-            ):
-                training.log_model(_write(tmp_path / name, f"{name} {step}"), label=name, step=step)
-        # A name that the user gives is the name, whatever the file is called.
-        for name in ("x.bin", "y.bin"):
-            average = training.log_model(_write(tmp_path / name, name), label="ema")
-        training.log_model(_write(tmp_path / "final", "g"), label="final", derived_from=average)
-    assert _chains(job.file) == {
-        ("generator-0010.pt", "generator-0000.pt"),
-        ("discriminator-0010.pt", "discriminator-0000.pt"),
-        ("epoch=10-loss=0.0001.ckpt", "epoch=0-loss=0.0.ckpt"),
-        ("ema", "ema"),
-    }
-    assert ("final", "ema") in {
-        (row["subject"]["label"], row["object"]["label"]) for row in job.file.relations("wasDerivedFrom")
-    }
-
-
-def test_models_of_folds_are_no_revisions_of_each_other(tmp_path: Path) -> None:
-    with capture(tmp_path) as job, job.run.training() as training:
-        for fold in training.sections("fold", 2):
-            for epoch in fold.sections("epoch", 2):
-                name = f"fold {fold.index}, epoch {epoch.index}"
-                epoch.log_model(_write(tmp_path / "model", name), label=name)
-    assert _chains(job.file) == {(f"fold {fold}, epoch 1", f"fold {fold}, epoch 0") for fold in (0, 1)}
-
-
-def rows_key(rows: dict[tuple[str, int], dict[str, Any]], row: dict[str, Any]) -> tuple[str, int]:
-    """Return under which key a row stands."""
-    return next(key for key, one in rows.items() if one["id"] == row["id"])
-
-
-@pytest.mark.parametrize("by_path", [False, True], ids=["handle", "path"])
-@pytest.mark.parametrize("copied", [False, True], ids=["in place", "copied over"])
-def test_restoring_the_best_checkpoint(tmp_path: Path, by_path: bool, copied: bool) -> None:
-    current = tmp_path / "current"
-    saved = []
-    with capture(tmp_path) as job:
-        with job.run.training() as training:
-            for epoch in training.sections("epoch", 3):
-                path = _write(tmp_path / f"e{epoch.index}", f"weights {epoch.index}")
-                saved.append(training.log_model(path, step=epoch.index))
-            best: Any = saved[1].path if by_path else saved[1]
-            training.use_model(best, role="best")
-            if copied:
-                shutil.copy(tmp_path / "e1", current)
-                training.log_model(current, step=1, derived_from=[best])
-            training.log_model(_write(tmp_path / "e3", "weights 3"), step=3)
-        with job.run.evaluation(use={"restored": best}):
-            pass
-    file = job.file
-    models = {Path(row["path"]).name: row for row in file.all("Model")}
-    assert sorted(models) == sorted(["e0", "e1", "e2", "e3"] + ["current"] * copied)
-    used = {
-        (row["subject"]["cls"], row["object"]["label"], row["role"])
-        for row in file.relations("used")
-        if row["object"]["cls"] == "Model"
-    }
-    assert used == {
-        ("TrainingExecution", str(tmp_path / "e1"), "best"),
-        ("EvaluationExecution", str(tmp_path / "e1"), "restored"),
-    }
-    pairs = {(Path(a).name, Path(b).name) for a, b in file.pairs("wasDerivedFrom")}
-    assert pairs == {("e1", "e0"), ("e2", "e1"), ("e3", "e1")} | ({("current", "e1")} if copied else set())
-    if copied:
-        assert file.content(models["current"]) == file.content(models["e1"]) == [_sha("weights 1")]
-
-
-def test_a_step_that_changes_nothing(tmp_path: Path) -> None:
-    path = _write(tmp_path / "data", "same")
-    with capture(tmp_path, phase="curation") as job:
-        raw = job.run.use_dataset(path)
-        with job.run.activity("clean", use=raw) as work:
-            work.generate_dataset(path, derived_from=raw)
-        with job.run.activity("check", use=path):
-            pass
-    file = job.file
-    before, after = sorted(file.all("Dataset"), key=lambda row: len(file.objects("wasGeneratedBy", row)))
-    assert file.content(before) == file.content(after) == [_sha("same")]
-    assert [(r["subject"]["id"], r["object"]["id"]) for r in file.relations("wasDerivedFrom")] == [
-        (after["id"], before["id"])
-    ]
-    reads = {row["subject"]["label"]: row["object"]["id"] for row in file.relations("used")}
-    assert (reads["clean"], reads["check"]) == (before["id"], after["id"])
-
-
-def test_a_file_that_goes_from_a_to_b_and_back(tmp_path: Path) -> None:
-    path = _write(tmp_path / "data", "A")
-    with capture(tmp_path, phase="preparation") as job:
-        last = job.run.use_dataset(path)
-        for number, text in enumerate(("B", "A", "B"), 1):
-            with job.run.activity(f"step {number}", use=last) as work:
-                last = work.generate_dataset(_write(path, text), derived_from=last)
-    file = job.file
-    versions = [row for row in file.all("Dataset") if row["cls"] == "Dataset"]
-    for number in (1, 2, 3):
-        (made,) = file.subjects("wasGeneratedBy", file.one("DataTransformationExecution", label=f"step {number}"))
-        versions.append(made)
-    assert [file.content(row) for row in versions] == [[_sha(text)] for text in "ABAB"]
-    assert len({row["id"] for row in versions}) == 4
-    chain = {(row["subject"]["id"], row["object"]["id"]) for row in file.relations("wasDerivedFrom")}
-    assert chain == {(new["id"], old["id"]) for old, new in pairwise(versions)}
-    reads = {row["subject"]["label"]: row["object"]["id"] for row in file.relations("used")}
-    assert reads == {"job": versions[0]["id"]} | {f"step {n}": versions[n - 1]["id"] for n in (1, 2, 3)}
-    assert len(file.all("Content")) == 2
-
-
-@pytest.mark.parametrize("bare", [False, True], ids=["declared", "bare path"])
-def test_a_file_changed_in_place_between_two_uses(tmp_path: Path, bare: bool) -> None:
-    path = _write(tmp_path / "data", "first")
-    with capture(tmp_path) as job:
-        for text in ("first", "second"):
-            _write(path, text) if text != "first" else None
-            if bare:
-                with job.run.activity(text, use=path):
-                    pass
-            else:
-                job.run.use_dataset(path, role=text)
-    file = job.file
-    assert sorted(_digests(file, "LearningDataset")) == sorted([[_sha("first")], [_sha("second")]])
-    reads = {row["role"] or row["subject"]["label"]: row["object"] for row in file.relations("used")}
-    assert {name: file.content(row) for name, row in reads.items()} == {n: [_sha(n)] for n in ("first", "second")}
-
-
-def test_empty_files_say_nothing_of_each_other(tmp_path: Path) -> None:
-    with capture(tmp_path) as job:
-        job.run.use_dataset(_write(tmp_path / "a", ""))
-        job.run.use_dataset(_write(tmp_path / "b", ""))
-        with job.run.activity("work") as work:
-            work.generate_dataset(_write(tmp_path / "c", ""))
-        job.run.use_dataset(np.zeros(0), label="d")
-        (tmp_path / "folder").mkdir()
-        job.run.use_dataset(tmp_path / "folder", label="e")
-    file = job.file
-    assert len(file.all("Dataset")) == 5
-    assert file.all("Content") == []
-    assert {row["digest_state"] for row in file.all("Dataset", size=0) if row["label"] not in "de"} == {"whole"}
-
-
-def test_a_copied_file_meets_its_original_through_the_bytes(tmp_path: Path) -> None:
-    original = _write(tmp_path / "original", "bytes")
-    copy = Path(shutil.copy2(original, tmp_path / "copy"))
-    with capture(tmp_path) as job:
-        job.run.use_dataset(original)
-        job.run.use_dataset(copy)
-        # One file under two names as well.
-        os.link(original, tmp_path / "link")
-        job.run.use_dataset(tmp_path / "link")
-    file = job.file
-    assert _digests(file, "LearningDataset") == [[_sha("bytes")]] * 3
-    assert len(file.all("Content")) == 1
-    assert file.relations("wasDerivedFrom") == []
-
-
-def test_the_same_bytes_as_model_and_as_dataset(tmp_path: Path) -> None:
-    path = _write(tmp_path / "weights", "w")
-    with capture(tmp_path) as job:
-        with job.run.training() as training:
-            model = training.log_model(path)
-        with job.run.evaluation(use=[model]) as evaluation:
-            evaluation.use_dataset(path)
-            evaluation.use_model(path)
-    file = job.file
-    as_model, as_data = file.one("Model"), file.one("LearningDataset")
-    assert file.content(as_model) == file.content(as_data) == [_sha("w")]
-    assert len(file.all("Content")) == 1
-    used = {row["object"]["id"] for row in file.relations("used")}
-    assert used == {as_model["id"], as_data["id"]}
 
 
 def test_given_digests_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,15 +119,15 @@ def test_given_digests_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest
     given = "sha256:" + "ab" * 32
     with capture(tmp_path) as job:
         run = job.run
-        run.use_dataset(_write(tmp_path / "given", "given"), digest=given)
-        run.use_dataset(_write(tmp_path / "none", "none"), digest=False)
-        run.use_dataset(_write(tmp_path / "all", "all"), digest=True)
+        run.use_dataset(write(tmp_path / "given", "given"), digest=given)
+        run.use_dataset(write(tmp_path / "none", "none"), digest=False)
+        run.use_dataset(write(tmp_path / "all", "all"), digest=True)
         run.use_dataset("s3://bucket/key", digest="md5:" + "cd" * 16)
         run.reference("postgresql://wells", "table")
         with run.training() as training:
-            training.log_model(_write(tmp_path / "model given", "x"), digest=given)
-            training.log_model(_write(tmp_path / "model none", "y"), digest=False, derived_from=[])
-            training.log_model(_write(tmp_path / "model all", "z"), digest=True)
+            training.log_model(write(tmp_path / "model given", "x"), digest=given)
+            training.log_model(write(tmp_path / "model none", "y"), digest=False, derived_from=[])
+            training.log_model(write(tmp_path / "model all", "z"), digest=True)
     file = job.file
     found = {
         Path(row["label"]).name: (row["digest_state"], file.content(row))
@@ -358,12 +136,12 @@ def test_given_digests_are_taken_as_they_are(tmp_path: Path, monkeypatch: pytest
     assert found == {
         "given": ("given", ["ab" * 32]),
         "none": ("", []),
-        "all": ("whole", [_sha("all")]),
+        "all": ("whole", [sha("all")]),
         "key": ("given", ["cd" * 16]),
         "table": ("", []),
         "model given": ("given", ["ab" * 32]),
         "model none": ("", []),
-        "model all": ("whole", [_sha("z")]),
+        "model all": ("whole", [sha("z")]),
     }
     assert read == [str(tmp_path / "all"), str(tmp_path / "model all")]
 
@@ -387,13 +165,13 @@ def test_large_files_get_a_fingerprint_unless_all_is_asked_for(tmp_path: Path, m
 def test_directories_have_members(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     for name in ("a", "b/c", "b/d"):
-        _write(folder / name, name)
+        write(folder / name, name)
     with capture(tmp_path) as job:
         before = job.run.use_dataset(folder)
         assert job.run._session.digester.wait(60)
-        _write(folder / "b/c", "changed")
+        write(folder / "b/c", "changed")
         job.run.use_dataset(folder)
-        job.run.use_dataset(_write(tmp_path / "alone", "a"))
+        job.run.use_dataset(write(tmp_path / "alone", "a"))
         with job.run.activity("copy", use=before) as work:
             shutil.copytree(folder, tmp_path / "copy")
             work.generate_dataset(tmp_path / "copy", derived_from=before)
@@ -404,9 +182,9 @@ def test_directories_have_members(tmp_path: Path) -> None:
         if row["subject"]["path"] == str(tmp_path / "copy")
     }
     assert members == {
-        ("copy", "a"): [_sha("a")],
-        ("copy", "b/c"): [_sha("changed")],
-        ("copy", "b/d"): [_sha("b/d")],
+        ("copy", "a"): [sha("a")],
+        ("copy", "b/c"): [sha("changed")],
+        ("copy", "b/d"): [sha("b/d")],
     }
     wholes = [row for row in file.all("LearningDataset", path=str(folder)) if file.objects("hadMember", row)]
     assert len(wholes) == 2
@@ -424,12 +202,12 @@ def test_shards_of_one_dataset(tmp_path: Path) -> None:
     with capture(tmp_path, phase="preparation") as job:
         for number in range(3):
             with job.run.activity("write", key=number) as work:
-                path = _write(tmp_path / "set" / f"{number}.bin", str(number))
+                path = write(tmp_path / "set" / f"{number}.bin", str(number))
                 work.generate_dataset(path, member_of=tmp_path / "set")
         with job.run.activity("named") as work:
             whole = job.run.reference("store", "collection")
-            work.generate_dataset(_write(tmp_path / "loose", "loose"), member_of=whole)
-            work.generate_dataset(_write(tmp_path / "more", "more"), member_of="a name")
+            work.generate_dataset(write(tmp_path / "loose", "loose"), member_of=whole)
+            work.generate_dataset(write(tmp_path / "more", "more"), member_of="a name")
         with job.run.activity("read", use=[tmp_path / "set"]):
             pass
     file = job.file
@@ -493,10 +271,10 @@ def test_names_of_files_come_back(tmp_path: Path) -> None:
     ]
     with capture(tmp_path) as job:
         for name in names:
-            _write(tmp_path / "in" / name, name.encode(errors="surrogateescape").hex())
+            write(tmp_path / "in" / name, name.encode(errors="surrogateescape").hex())
             job.run.use_dataset(tmp_path / "in" / name)
             with job.run.activity(name.encode(errors="replace").decode()) as work:
-                work.generate_dataset(_write(tmp_path / "out" / name, f"out {names.index(name)}"))
+                work.generate_dataset(write(tmp_path / "out" / name, f"out {names.index(name)}"))
         job.run.use_dataset(tmp_path / "in")
     file = job.file
     for at, name in enumerate(names):
@@ -504,8 +282,8 @@ def test_names_of_files_come_back(tmp_path: Path) -> None:
         read = file.one("LearningDataset", path=str(tmp_path / "in" / shown), label=str(tmp_path / "in" / shown))
         made = file.one("LearningDataset", path=str(tmp_path / "out" / shown))
         if at < 8:
-            assert file.content(read) == [_sha(name.encode().hex())]
-            assert file.content(made) == [_sha(f"out {at}")]
+            assert file.content(read) == [sha(name.encode().hex())]
+            assert file.content(made) == [sha(f"out {at}")]
     # The members of the folder are the files that were named before.
     inside = {row["object"]["path"].removeprefix(f"{tmp_path}/in/") for row in file.relations("hadMember")}
     assert inside == {*names[:8], "\\udcff\\udcfe"}
@@ -513,11 +291,11 @@ def test_names_of_files_come_back(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_read_is_labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = _write(tmp_path / "data", "before")
+    path = write(tmp_path / "data", "before")
     digest_file = digests.digest_file
 
     def disturbed(name: Any, **how: Any) -> Any:
-        _write(path, "after!")
+        write(path, "after!")
         return digest_file(name, **how)
 
     monkeypatch.setattr(digests, "digest_file", disturbed)
@@ -531,12 +309,12 @@ def test_a_file_that_changes_while_it_is_read_is_labelled(tmp_path: Path, monkey
 def test_a_directory_that_changes_before_it_is_read_is_labelled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _write(tmp_path / "folder/a", "before")
+    write(tmp_path / "folder/a", "before")
     with capture(tmp_path) as job:
         hasher = job.run._session.digester._hasher
         submit = hasher.submit
         monkeypatch.setattr(
-            hasher, "submit", lambda key, whole=False: _write(tmp_path / "folder/a", "after!") and submit(key, whole)
+            hasher, "submit", lambda key, whole=False: write(tmp_path / "folder/a", "after!") and submit(key, whole)
         )
         job.run.use_dataset(tmp_path / "folder")
     file = job.file
@@ -554,7 +332,7 @@ def test_what_is_missing_is_recorded_without_content(tmp_path: Path) -> None:
 
 
 def test_an_entity_of_another_run(tmp_path: Path) -> None:
-    path = _write(tmp_path / "data", "shared")
+    path = write(tmp_path / "data", "shared")
     with capture(tmp_path, output=tmp_path / "one.h5") as one:
         data = one.run.use_dataset(path)
         array = one.run.use_dataset(np.zeros(2))
@@ -563,9 +341,9 @@ def test_an_entity_of_another_run(tmp_path: Path) -> None:
         two.run.use(array)
     assert ["belongs to another run" in told for told in two.warned] == [True]
     assert [file.content(file.one("LearningDataset", path=str(path))) for file in (one.file, two.file)] == [
-        [_sha("shared")]
+        [sha("shared")]
     ] * 2
-    assert one.file.one("Content", digest=_sha("shared"))["uuid"] == two.file.one("Content")["uuid"]
+    assert one.file.one("Content", digest=sha("shared"))["uuid"] == two.file.one("Content")["uuid"]
 
 
 @pytest.mark.parametrize("seed", range(16))
@@ -592,7 +370,7 @@ def test_any_order_of_calls_gives_a_sound_graph(tmp_path: Path, seed: int) -> No
                 case 3 if len(stack) > 1:
                     stack.pop(rng.randrange(1, len(stack)))._end("completed")
                 case 4 | 5:
-                    _write(path, rng.choice(["A", "B", "", "C" * 10]))
+                    write(path, rng.choice(["A", "B", "", "C" * 10]))
                 case 6:
                     handles.append(on.use_dataset(thing))
                 case 7:
@@ -615,4 +393,4 @@ def test_any_order_of_calls_gives_a_sound_graph(tmp_path: Path, seed: int) -> No
     # What was read is as it was at that moment, or it is said that nobody knows.
     for row in [*file.all("Dataset"), *file.all("Model")]:
         if row["digest_state"] == "whole" and row["size"] and not file.objects("hadMember", row):
-            assert file.content(row) in [[_sha(text)] for text in ("A", "B", "C" * 10)]
+            assert file.content(row) in [[sha(text)] for text in ("A", "B", "C" * 10)]
