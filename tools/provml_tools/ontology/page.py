@@ -12,17 +12,22 @@ from provml_tools.rdf import ADDED
 
 _ACTIVITIES = tuple(cls.name for cls in CLASSES if cls.prov == ("prov:Activity",) and cls.parent is None)
 _ANY = "AnyActivity"
+_OF_A_KIND = ("isPartOf", "wasRevisionOf", "wasInformedBy")
 _PLANS = tuple(cls.name for cls in CLASSES if cls.prov == ("prov:Plan",))
+
+_LOOK = ("---", "config:", "  class:", "    hideEmptyMembersBox: true", "---")
+"""The boxes have names only: their fields are in the vocabulary."""
 
 _VIEWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "Plans and what ran": (
         "A plan is prospective, an execution retrospective; the dotted arrows go from an execution to the plan that it "
-        "followed (`prov:qualifiedAssociation`, `prov:hadPlan`). Parts point at their whole by `dcterms:isPartOf`.",
+        "followed (`prov:qualifiedAssociation`, `prov:hadPlan`). Parts point at their whole by `dcterms:isPartOf`, a "
+        "run that goes on from another at that by `prov:wasInformedBy`.",
         (*_PLANS, *vocabulary.PLAN_OF, "LearningStageExecution"),
     ),
     "Data": (
-        "What a run saw of data is a version; bytes and places are known across runs. `AnyActivity` stands for all "
-        "executions.",
+        "What a run saw of data is a version; bytes and places are known across runs. A later version of the same is "
+        "said by `prov:wasRevisionOf`. `AnyActivity` stands for all executions.",
         ("Dataset", "LearningDataset", "FeatureSetData", "Model", "Content", "DataReference", "DataStore",
          "DatasetCharacteristic", _ANY),
     ),
@@ -106,7 +111,7 @@ def render() -> str:
 
 
 def _diagram(title: str, words: str, names: tuple[str, ...]) -> str:
-    lines = ["classDiagram", "  direction LR", *_boxes(names), *_below(names), *_edges(names)]
+    lines = [*_LOOK, "classDiagram", "  direction LR", *_boxes(names), *_below(names), *_edges(names)]
     return f"### {title}\n\n{words}\n\n```mermaid\n" + "\n".join(lines) + "\n```\n"
 
 
@@ -130,8 +135,8 @@ def _edges(names: tuple[str, ...]) -> Iterator[str]:
     found: dict[tuple[str, str], list[str]] = {}
     for one in RELATIONS:
         for domain, range_ in vocabulary.pairs(one):
-            if one.name in ("isPartOf", "wasRevisionOf") or (_ANY not in names and domain == range_):
-                continue  # of any two of a kind: told in words, and a drawing would only be black with them
+            if one.name in _OF_A_KIND or (_ANY not in names and domain == range_):
+                continue  # told in words: a drawing would only be black with them
             for subject in _shown(domain, names):
                 for target in _shown(range_, names):
                     found.setdefault((subject, target), []).append(one.name)
