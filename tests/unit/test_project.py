@@ -123,11 +123,23 @@ def test_the_python_of_the_pages_is_python(repository: Path) -> None:
     assert blocks > 3
 
 
+def anchors_of(page: Path) -> set[str]:
+    """Return the names that GitHub gives the headings of a page."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    heads = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
+    return {re.sub(r"[^\w\- ]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
 def test_links_of_the_pages_lead_somewhere(repository: Path) -> None:
     broken = []
-    for page in [*repository.glob("*.md"), *(repository / "docs").rglob("*.md")]:
+    folders = ("docs", "slurm", "examples")
+    for page in [*repository.glob("*.md"), *(page for name in folders for page in (repository / name).rglob("*.md"))]:
         for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-            if not urlsplit(target).scheme and not (page.parent / target.partition("#")[0]).exists():
+            name, _, anchor = target.partition("#")
+            there = page.parent / name if name else page
+            if urlsplit(target).scheme:
+                continue
+            if not there.exists() or (anchor and there.suffix == ".md" and anchor not in anchors_of(there)):
                 broken.append(f"{page.name}: {target}")
     assert broken == []
 
