@@ -1,4 +1,9 @@
-"""From the frames of all ranks to one PROV-ML graph. What PROV-ML means is decided here, and nowhere else."""
+"""From the frames of all ranks to one PROV-ML graph. What PROV-ML means is decided here, and nowhere else.
+
+`frames` makes records and arrays of bytes, and `clocks` puts their times on one clock. `activities` and `entities`
+(`versions`, `collections`) find what several ranks mean as one; `statements`, `code`, `series` and `telemetry` say
+all else of them. `builder` collects it into a `graph`.
+"""
 
 from __future__ import annotations
 

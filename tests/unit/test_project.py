@@ -61,6 +61,15 @@ def test_every_module_says_what_it_is(repository: Path) -> None:
     assert silent == []
 
 
+@pytest.mark.parametrize("package", ["provml_hpc/assembly", "provml_hpc/capture", "provml_hpc/storage", "query"])
+def test_a_package_of_many_modules_has_a_map_of_them(repository: Path, package: str) -> None:
+    folder = repository / (package if "/" in package else f"tools/provml_tools/{package}")
+    said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    named = {word.rpartition(".")[2] for word in re.findall(r"`([a-z_.]+)`", said)}
+    assert modules - named == set()
+
+
 def test_the_import_is_light(tmp_path: Path) -> None:
     heavy = ["h5py", "mpi4py", "pandas", "pyoxigraph", "rich", "sklearn"]
     answer = run(

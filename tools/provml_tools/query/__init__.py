@@ -3,6 +3,11 @@
 `Engine` holds the runs in memory; `ask` answers a named question, `free` a text in SPARQL, both with an `Answer` that
 `provml_tools.query.tables` prints.
 
+A question is a file (`named`) that the `engine` asks, and a function that makes an `answer` of its rows: in
+`trainings` and `cost`, `progress` and `stragglers`, `lineage`, `models` and `about`. What they share is below them:
+`provenance` follows the `relations` of `things`, `folding` puts alike ones together and `picture` draws them;
+`measured` and `measures` tell what is good, `people` who did it, `samples` and `ranks` what only HDF5 holds.
+
 Examples
 --------
 >>> from provml_tools.query import Engine, ask
