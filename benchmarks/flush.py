@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="bytes a rank")
     parser.add_argument("--python", nargs="+", default=[sys.executable], help="one for each MPI")
     parser.add_argument("--timeout", type=float, default=240, help="seconds of one job")
+    parser.add_argument("--bind", action="store_true", help="give each rank a core, as launchers on a cluster do")
     parser.add_argument("--append", action="store_true", help="keep earlier results")
     chosen = parser.parse_args()
     report = Report("flush", kept(chosen.results / "flush.jsonl") if chosen.append else [])
@@ -39,6 +40,7 @@ def main() -> None:
                         "sizes": [s for s in chosen.sizes if s * ranks <= 64 << 20],
                         "rounds": chosen.rounds,
                         "seed": chosen.seed,
+                        "bind": chosen.bind,
                     }
                     try:
                         done = job(
@@ -48,7 +50,7 @@ def main() -> None:
                         report.note(what="failed", ranks=ranks, place=place, error=str(error)[-500:])
                         print(error)
                         continue
-                note(report, done, place)
+                note(report, done, f"{place}, bound to cores" if chosen.bind else place)
                 report.write(chosen.results)
 
 
@@ -68,7 +70,7 @@ def note(report: Report, done: dict[str, Any], place: str) -> None:
             against = {arm: ratio(numbers, base[clock]) for arm, numbers in values.items()}
             for arm, reached in against.items():
                 report.compared("flush point", arm, "bare", reached, clock=clock, bytes=size, **facts)
-            if size == 64 << 10 and ranks in (4, 48) and clock == "wall":
+            if size == 64 << 10 and (ranks in (4, 48) or "bound" in place) and clock == "wall":
                 control = against["bare, A/A control"]
                 remark = f"bare {1e3 * estimate(base[clock]).median:.2f} ms; A/A control {control.median:.2f} "
                 remark += f"[{control.low:.2f}, {control.high:.2f}]"

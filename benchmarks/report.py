@@ -254,8 +254,9 @@ TABLES: Tables = {
 PAGES: dict[str, Tables] = {"benchmarks.md": TABLES, **offline_report.PAGES}
 SOURCES = {
     "structure": "call",
-    "beyond": "model",
-    "writers": "model",
+    "model": "flush",
+    "beyond": "flush",
+    "writers": "flush",
     "checking": "validation",
     "memory": "validation",
     "targets": "",

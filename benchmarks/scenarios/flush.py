@@ -78,6 +78,9 @@ def main() -> None:
     arguments, result = json.loads(sys.argv[1]), Path(sys.argv[2])
     comm = MPI.COMM_WORLD
     folder = Path(arguments["folder"])
+    if arguments["bind"]:
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[comm.rank % len(cores)]})
     run = provml.init("flush", phase="learning", output=folder / "flush.h5", comm=comm, buffer="8 MiB")
     found: dict[str, dict[str, list[float]]] = {}
     with run, run.training() as training:
