@@ -180,6 +180,14 @@ def without_journals(output: Path, folder: Path) -> Path:
     return alone
 
 
+def last_attempt(told: Path) -> tuple[int, int]:
+    """Return the last attempt of a job that goes on without its dead, and its number of ranks."""
+    sizes = {int(path.name.rpartition("-")[2]): int(path.read_text()) for path in told.glob("size-*")}
+    if not sizes:
+        raise BrokenError("hangs", "no rank had a run")
+    return max(sizes), sizes[max(sizes)]
+
+
 def check(
     output: Path,
     told: Path,
@@ -240,7 +248,7 @@ def check(
     return result
 
 
-def recover_when_free(output: Path, seconds: float = 10) -> Recovery:
+def recover_when_free(output: Path, seconds: float = 90) -> Recovery:
     """Recover an output as soon as its job is gone: a launcher may end a moment before the last of its ranks."""
     until = time.monotonic() + seconds
     while True:
@@ -252,7 +260,7 @@ def recover_when_free(output: Path, seconds: float = 10) -> Recovery:
             time.sleep(0.05)
 
 
-def wait_until_free(output: Path, seconds: float = 10) -> None:
+def wait_until_free(output: Path, seconds: float = 90) -> None:
     """Wait until the job of an output is gone."""
     until = time.monotonic() + seconds
     while liveness(output).state == "alive":
@@ -267,7 +275,7 @@ def recover_in_child(output: Path, plan: killing.Plan | None = None) -> subproce
         env=environment({killing.VARIABLE: plan.text() if plan else ""}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=150,
     )
 
 

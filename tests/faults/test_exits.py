@@ -15,7 +15,8 @@ from tests.faults import guarantee
 from tests.mpi import launch
 
 RANKS = 3
-LIMIT = 45
+LIMIT = 150
+"""Seconds that only end a hang."""
 RUN_MODULE = ("-m", "mpi4py")
 
 # way, options of python, whether the run is left to the guard, status in the end, error of the first failure

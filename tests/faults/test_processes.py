@@ -26,7 +26,7 @@ def _names(output: Path) -> list[str]:
 def test_children_neither_write_nor_end_the_run(how: str, left_open: bool, mpi_run: Run, tmp_path: Path) -> None:
     output = tmp_path / "job.h5"
     arguments = [how, *(["open"] if left_open else []), output]
-    done = mpi_run("forks.py", None, arguments, timeout=40).check()
+    done = mpi_run("forks.py", None, arguments).check()
     assert "provml" not in done.stderr
     steps, _ = guarantee.in_closed(output)
     assert steps[1, 0].tolist() == list(range(100))
@@ -44,7 +44,7 @@ def test_children_neither_write_nor_end_the_run(how: str, left_open: bool, mpi_r
 def test_a_child_that_ends_late_takes_nothing_out_of_the_file(mpi_run: Run, tmp_path: Path) -> None:
     """HDF5 brings a file that a process inherited to its own idea of an end when that process ends."""
     output = tmp_path / "job.h5"
-    assert mpi_run("forks.py", None, ["late", output], timeout=60).returncode == -9
+    assert mpi_run("forks.py", None, ["late", output]).returncode == -9
     alone = guarantee.without_journals(output, tmp_path / "alone")
     steps, _ = guarantee.in_closed(alone)
     assert steps[1, 0].tolist() == list(range(40_000))
@@ -52,7 +52,7 @@ def test_a_child_that_ends_late_takes_nothing_out_of_the_file(mpi_run: Run, tmp_
 
 def test_threads_lose_and_tear_nothing(mpi_run: Run, tmp_path: Path) -> None:
     output = tmp_path / "job.h5"
-    mpi_run("threads.py", None, [output], timeout=60).check()
+    mpi_run("threads.py", None, [output]).check()
     assert recover(output).status == "finished"
     with TablesFile(output) as file:
         tables = {table.measures: table.read(0, table.count) for table in file.samples()}

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -85,11 +86,11 @@ def mpi_run(
     *,
     cwd: Path,
     env: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 180,
     python: Sequence[str] = (),
     launcher: Sequence[str] = (),
 ) -> Result:
-    """Run ``mpiexec -n RANKS python SCRIPT ARGS`` and return how it ended.
+    """Run ``mpiexec -n RANKS python SCRIPT ARGS`` and return how it ended, when no process of it is left.
 
     Parameters
     ----------
@@ -104,7 +105,8 @@ def mpi_run(
     env
         Variables to add to the environment.
     timeout
-        Seconds after which the launch is ended.
+        Seconds after which the launch is ended. It says nothing of how long a job may take: it only ends a hang, so it
+        is long enough for a machine with many times more processes than cores.
     python
         Options of the interpreter, such as ``-m mpi4py``.
     launcher
@@ -139,13 +141,13 @@ def mpi_run(
             # Shows the stacks. Then some time, so that they come through mpiexec.
             _signal([pid for pid in _launched(token) if _is_python(pid, path)], signal.SIGABRT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(5)
+                process.wait(20)
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-            _signal(_launched(token), signal.SIGKILL)
+            _end(token)
     result = Result(process.returncode, out.read_text(errors="replace"), err.read_text(errors="replace"))
     out.unlink()
     err.unlink()
@@ -163,6 +165,26 @@ def _launched(token: str) -> list[int]:
                 if mark in (entry / "environ").read_bytes().split(b"\0"):
                     found.append(int(entry.name))
     return found
+
+
+def _end(token: str) -> None:
+    """End what a launch left, and wait until it is gone: a launcher may end before the ranks that it has killed.
+
+    Whoever looks at their locks and journals next has to find them as those of the dead.
+    """
+    until, ours = time.monotonic() + 60, set[int]()
+    while ours := {pid for pid in ours if not is_gone(pid)} | set(_launched(token)):
+        _signal(list(ours), signal.SIGKILL)
+        assert time.monotonic() < until, f"processes {ours} of a launch were killed and are still there"
+        time.sleep(0.01)
+
+
+def is_gone(pid: int) -> bool:
+    """Tell whether a process is over: gone, or a zombie that its parent has not yet taken note of."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
 
 
 def _is_python(pid: int, script: Path) -> bool:

@@ -55,7 +55,7 @@ def end(run: provml.Run) -> None:
         os._exit(4)
     elif way == "computing" and mine:
         kill_me_soon(signal.Signals[name])
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while time.monotonic() < until:
             sum(range(1000))
     elif way == "blocked":
@@ -82,7 +82,7 @@ def stop(run: provml.Run, number: int, *, blocked: bool) -> None:
         COMM.Barrier()
     elif RANK == VICTIM:
         kill_me_soon(number)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while not run.stop_requested and time.monotonic() < until:
         time.sleep(0.05)
         run.flush()
@@ -91,7 +91,7 @@ def stop(run: provml.Run, number: int, *, blocked: bool) -> None:
 
 def main() -> None:
     told = acknowledged.Acknowledged(acknowledged.file_of(FOLDER, 1, RANK))
-    run = provml.init("exits", phase="learning", output=OUTPUT, comm=COMM, close_timeout=2 if WAY == "late" else 15,
+    run = provml.init("exits", phase="learning", output=OUTPUT, comm=COMM, close_timeout=2 if WAY == "late" else 90,
                       journal=os.environ.get("JOURNAL", "output"),
                       stop_signals=[WAY.partition(":")[2]] if WAY.startswith("stop-") else [])  # fmt: skip
     training = run.training()
