@@ -167,22 +167,10 @@ class Data(Node):
         digest, label, persona
             As for :meth:`use_dataset`.
         """
-        sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
-        made = self._declare(
-            "Model",
-            entities.look(path.path if isinstance(path, Entity) else path),
-            generated=True,
-            digest=digest,
-            whole=digest is True,
-            label=label,
-            step=step,
-        )
+        made, sources = self._made_from("Model", path, derived_from, digest, label, persona, step=step)
         stage, chain = self._stage(), self._chain(made.label)
-        self._attribute(made, persona)
-        if sources:
-            for source in sources:
-                self._session.write(records.Derived(made.handle, source.handle, 0))
-        elif stage._class == "TrainingExecution" and (before := stage._last_models.get(chain)) is not None:
+        before = stage._last_models.get(chain) if stage._class == "TrainingExecution" else None
+        if before is not None and not sources:
             self._session.write(records.Derived(made.handle, before.handle, 1))
         stage._last_models[chain] = made
         stage._checkpoints.append((chain, made))
@@ -315,6 +303,18 @@ class Data(Node):
         label: str | None,
         persona: Any,
     ) -> Entity:
+        made, _ = self._made_from(cls, path, derived_from, digest, label, persona)
+        self._characterise(made, characteristics)
+        if member_of is not None:
+            known = isinstance(member_of, Entity) and member_of.belongs_to(self._session)
+            whole = member_of if known else self._collection(cls, member_of)
+            self._session.write(records.Member(whole.handle, made.handle))
+        return made
+
+    def _made_from(
+        self, cls: str, path: Any, derived_from: Any, digest: Any, label: str | None, persona: Any, **fields: Any
+    ) -> tuple[Entity, list[Entity]]:
+        """Declare what this activity makes, and return it with what it was said to be made from."""
         sources = [self._resolve(thing) for thing, _ in entities.listed(derived_from)]
         found = entities.Named(path.label) if isinstance(path, Entity) and path.key is None else None
         made = self._declare(
@@ -324,16 +324,12 @@ class Data(Node):
             digest=digest,
             whole=digest is True,
             label=label,
+            **fields,
         )
         for source in sources:
             self._session.write(records.Derived(made.handle, source.handle, 0))
-        self._characterise(made, characteristics)
         self._attribute(made, persona)
-        if member_of is not None:
-            known = isinstance(member_of, Entity) and member_of.belongs_to(self._session)
-            whole = member_of if known else self._collection(cls, member_of)
-            self._session.write(records.Member(whole.handle, made.handle))
-        return made
+        return made, sources
 
     def _collection(self, cls: str, name: Any) -> Entity:
         """Return the dataset that ranks add shards to, by its path or name; it is nobody's product as a whole."""

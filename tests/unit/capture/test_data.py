@@ -238,6 +238,7 @@ def test_data_that_is_no_file(tmp_path: Path) -> None:
             work.generate_dataset(np.ones(3), label="made in memory", derived_from=[array, table])
             work.generate_dataset(table)
             work.generate_dataset("s3://bucket/new", derived_from="s3://bucket/key")
+            work.log_model(job.run.reference("mlflow://registry", "unet/3", label="unet"))
         job.run.use_dataset("file:///etc/hostname")
     file = job.file
     stores = {row["label"] for row in file.all("DataStore")}
@@ -255,6 +256,7 @@ def test_data_that_is_no_file(tmp_path: Path) -> None:
         ("s3://bucket/new", "s3://bucket/key"),
     }
     assert file.one("LearningDataset", path="/etc/hostname")["digest_state"] == "whole"
+    assert file.one("Model")["label"] == "unet"
 
 
 def test_names_of_files_come_back(tmp_path: Path) -> None:
