@@ -348,8 +348,13 @@ def _details(told: Any) -> dict[str, Any]:
 def _is_sound(part: Any, name: str) -> bool:
     if not isinstance(part, dict):
         return True
-    numbers = part.values() if name == "cost" else [part[key] for key in _NUMBERS & part.keys()]
-    return all(one is None or (isinstance(one, int | float) and abs(one) < 2**63) for one in numbers)
+    if name == "cost":
+        return all(map(_is_number, part.values()))
+    return all(part[key] is None or _is_number(part[key]) for key in _NUMBERS & part.keys())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < 2**63
 
 
 def _time(value: Any) -> int:

@@ -163,6 +163,7 @@ def test_a_column_of_another_type_is_refused_where_it_is_read(values: Any, path:
     "told",
     [
         {"failures": 5}, {"failures": [1]}, {"dropped": [{"count": "many"}]}, {"cost": {"flush": {"0": "x"}}},
+        {"cost": {"flush": {"0": None}}},
         {"ranks": {"a": 1}}, {"attempts": ["1"]}, {"cost": {"flush": 7}}, {"dropped": [{"count": 2**70}]},
     ],
 )  # fmt: skip
