@@ -38,7 +38,7 @@ demo: $(VENV)/.demo ## three MPI jobs on real scans, then two questions; files i
 
 .PHONY: test
 test: environments ## the whole suite with MPICH, then what may depend on the MPI again with Open MPI
-	$(RUN) $(PYTEST) $(THREE) tests/slurm tests $(addprefix --ignore=,$(WITH_RANKS))
+	$(RUN) $(PYTEST) $(THREE) tests/slurm tests/gpu $(WITHOUT_RANKS)
 	$(RUN) $(PYTEST) $(TWO) $(WITH_RANKS)
 	$(OPENMPI)/bin/python $(PYTEST) $(TWO) $(WITH_BOTH)
 

@@ -54,8 +54,9 @@ def main() -> None:
             for epoch in training.sections("epoch", options.epochs - first, start=first):
                 error = line[0] * x + line[1] - y
                 training.log(epoch.index, loss=np.mean(error**2))
-                gradient = comm.allreduce(np.array([error @ x, error.sum()])) / 1000
-                line = line - options.rate * gradient
+                gradient = np.array([error @ x, error.sum()])
+                comm.Allreduce(MPI.IN_PLACE, gradient)  # of arrays, not of objects: a tenth of the time at 48 ranks
+                line = line - options.rate * gradient / 1000
                 time.sleep(options.seconds)
                 run.flush()  # after it all ranks agree on whether to stop
                 if run.stop_requested:
