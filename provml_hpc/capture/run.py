@@ -33,6 +33,7 @@ from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
     from provml_hpc.storage.output import Output
+    from provml_hpc.transport import Transport
 
 PHASES = ("curation", "preparation", "learning")
 IF_EXISTS = ("error", "new", "resume")
@@ -235,6 +236,8 @@ def init(
         The output exists and `if_exists` is ``"error"``; on all ranks.
     FileBusyError
         The job to be resumed is alive, or being recovered; on all ranks.
+    TransportError
+        A rank died before all had heard what the run is (Open MPI's ``mpiexec --with-ft ulfm``); on all that are left.
     """
     if phase not in PHASES:
         raise UsageError(f"phase={phase!r}; choose one of {', '.join(PHASES)}")
@@ -270,7 +273,7 @@ def init(
             "journal_folder": "" if journal in ("output", "node") else os.path.abspath(journal),  # noqa: PTH100
         }
         offer, storage = _claim(path, meta, if_exists)
-    offer = json.loads(transport.broadcast(json.dumps(offer).encode(), transport.writer))
+    offer = _hear(transport, offer, storage)
     if "refused" in offer:
         transport.close()
         raise REFUSALS[offer["refused"]](offer["reason"])
@@ -315,6 +318,24 @@ def init(
         raise
     guard.watch(run)
     return run
+
+
+def _hear(transport: Transport, offer: dict[str, Any], storage: Output | None) -> dict[str, Any]:
+    """Return what the writer rank offers. *Collective*: where a job outlives a rank, either all hear it or none."""
+    failure: TransportError | None = None
+    heard: dict[str, Any] = {}
+    try:
+        heard = json.loads(transport.broadcast(json.dumps(offer).encode(), transport.writer))
+    except TransportError as error:
+        failure = error
+        heard = offer  # the writer rank knows it all the same, and goes on with those that heard it
+    if transport.agree(bool(heard)):
+        return heard
+    if storage is not None:
+        storage.withdraw()
+    raise failure or TransportError(
+        "a rank died before all had heard of the run, so it has not begun: begin it anew on the ranks that are left"
+    )
 
 
 def _claim(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, Any], Output | None]:

@@ -77,6 +77,7 @@ class Output:
         self._log = log
         self._ownership = ownership
         self._beaten = monotonic()
+        self._new = False
 
     @classmethod
     def claim(cls, path: Path, meta: dict[str, Any], if_exists: str) -> Output:
@@ -111,7 +112,9 @@ class Output:
         except BaseException:
             ownership.release()
             raise
-        return cls(path, meta, log, ownership)
+        made = cls(path, meta, log, ownership)
+        made._new = True
+        return made
 
     @classmethod
     def _resume(cls, path: Path, meta: dict[str, Any]) -> Output:
@@ -248,6 +251,13 @@ class Output:
     def abandon_in_child(self) -> None:
         """In a forked child: see that its end, where HDF5 closes what is open, cannot touch the file."""
         turn_away(self._log.descriptor)
+
+    def withdraw(self) -> None:
+        """Give up what was claimed for a run that has not begun: nothing is left of a new output, and all of an old."""
+        self._log.close()
+        if self._new:
+            closing.remove_log(self.path)
+        self._ownership.release()
 
     def let_go(self) -> None:
         """Close what is open and give up the lock."""

@@ -198,6 +198,13 @@ class Transport(Protocol):
             For each rank the number that messages call it by.
         """
 
+    def agree(self, mine: bool) -> bool:
+        """Return whether all ranks that live say yes, the same on all of them, whatever failed before. *Collective*.
+
+        It is for what ranks have to go on from alike though one died in the middle. Where the MPI library lets no job
+        outlive a rank there is no such case: nothing is sent, and the answer is this rank's own.
+        """
+
     def lost(self) -> list[int]:
         """Return the ranks whose processes are known to have died. Not collective.
 

@@ -173,6 +173,10 @@ class Parallel:
         self._steps.appoint(writer, names)
         self._meeting = self._plan()
 
+    def agree(self, mine: bool) -> bool:
+        """Agree though ranks died, as in `Transport.agree`. *Collective*."""
+        return self._steps.agree(mine)
+
     def lost(self) -> list[int]:
         """Return the ranks whose processes died, as in `Transport.lost`. Not collective."""
         return self._steps.lost()

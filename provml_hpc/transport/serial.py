@@ -109,6 +109,10 @@ class Serial:
     def appoint(self, writer: int, names: Sequence[int]) -> None:
         """Have the one rank write, as in `Transport.appoint`."""
 
+    def agree(self, mine: bool) -> bool:
+        """Return what this rank says, as in `Transport.agree`."""
+        return mine
+
     def lost(self) -> list[int]:
         """Return nothing, as in `Transport.lost`: who asks is alive."""
         return []

@@ -20,6 +20,7 @@ import contextlib
 import os
 import struct
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -45,6 +46,7 @@ _SLEEP_SHARE = 1 / 8  # of the time waited so far: a late wake-up costs at most 
 _USUAL_SHARE, _USUAL_LONGEST = 1 / 2, 20e-3  # of what the step took before, and at most: the first sleep
 _EVER = 1 << 62  # a step that nobody completes
 _GRACE = 10.0  # seconds for a step that a leaver had completed: its last bytes may have died with it
+_OUTLIVES = "OMPI_MCA_mpi_ft_enable"
 _FAREWELL = 5e-3  # seconds given to the MPI library to send off a notice
 
 # All that were not closed, with their requests and buffers. What breaks stays here for good.
@@ -89,6 +91,20 @@ class Steps:
     def appoint(self, writer: int, names: Sequence[int]) -> None:
         """Have another rank relay notices, and call ranks by these numbers in messages."""
         self._writer, self._names = writer, names
+
+    def agree(self, mine: bool) -> bool:
+        """Return whether all ranks that live say yes, as in `Transport.agree`. *Collective*, also after a failure."""
+        if not _outlives() or self._out_of_reach() is not None:
+            return mine
+        said = array("i", [mine])
+        try:
+            request = self.comm.Iagree(said)
+        except NotImplementedError:  # no ULFM in this mpi4py
+            return mine
+        with contextlib.suppress(self._mpi.Exception):  # that a rank died; what the others say counts all the same
+            while not request.Test():
+                time.sleep(_LONGEST)
+        return bool(said[0])
 
     def lost(self) -> list[int]:
         """Return the ranks whose processes the MPI library knows to have died. Not collective."""
@@ -337,3 +353,8 @@ class Steps:
         for rank in range(self._size) if self._rank == self._writer else (self._writer,):
             if rank not in (self._rank, leaver):
                 self._farewells.append(self.comm.Isend([message, self._mpi.BYTE], rank, _TAG))
+
+
+def _outlives() -> bool:
+    """Tell whether this job may outlive a rank: ``mpiexec --with-ft ulfm`` says so to all its processes."""
+    return os.environ.get(_OUTLIVES, "").lower() in ("1", "true", "yes", "ulfm")

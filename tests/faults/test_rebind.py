@@ -18,6 +18,7 @@ from tests.mpi import launch
 
 RANKS = 4
 JOURNAL, OUTPUT, MPI = "provml_hpc.journal", "provml_hpc.storage.output", "provml_hpc.transport.mpi"
+STEPS = "provml_hpc.transport.steps:Steps"
 
 Run = Callable[..., launch.Result]
 
@@ -56,7 +57,6 @@ def _survive(mpi_run: Run, tmp_path: Path, plans: list[Plan], **options: Any) ->
         RANKS,
         [tmp_path / "job.h5", tmp_path / "told", json.dumps(options)],
         launcher=("--with-ft", "ulfm"),
-        timeout=60,
     )
 
 
@@ -90,6 +90,32 @@ def test_survivors_go_on(case: str, mpi_run: Run, tmp_path: Path) -> None:
         assert len(file.table("records", "TrainingExecution")) == 1
         outcomes = {row["rank"]: row["outcome"] for row in file.table("records", "RankExecution").rows()}
     assert outcomes.keys() == set(range(RANKS))
+
+
+BEGINNING = {
+    "the writer before it has the output": (Plan("begin", f"{OUTPUT}:Output.claim", 1, False, 0), 1),
+    "the writer when it has the output": (Plan("begin", f"{OUTPUT}:Output.claim", 1, True, 0), 2),
+    "the writer when some have heard of the run": (Plan("begin", f"{STEPS}.send", 5, True, 0), 2),
+    "one that has not heard of it": (Plan("begin", f"{STEPS}.receive", 1, False, 2), 1),
+}
+
+
+@needs_ulfm
+@pytest.mark.parametrize("case", BEGINNING)
+def test_a_death_before_all_have_heard_of_the_run(case: str, mpi_run: Run, tmp_path: Path) -> None:
+    """Either all that are left have a run, which they bind anew, or none, and they begin one: nobody waits for ever."""
+    plan, attempt = BEGINNING[case]
+    result = _survive(mpi_run, tmp_path, [plan])
+    told, output = tmp_path / "told", tmp_path / "job.h5"
+    assert guarantee.last_attempt(told) == (attempt, RANKS - 1), result.stderr
+    for rank in range(RANKS - 1):
+        counted = acknowledged.read(acknowledged.file_of(told, attempt, rank))
+        assert counted["finished"], f"rank {rank}: {counted}\n{result.stderr}"
+    assert not partial_of(output).exists()
+    assert not hidden_of(output).exists()
+    found = guarantee.check(output, told, RANKS - 1, attempts=attempt)
+    assert found is not None
+    assert found.status == "finished"
 
 
 @needs_ulfm

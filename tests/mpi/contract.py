@@ -258,6 +258,13 @@ def clocks_are_compared(make: Make) -> None:
     assert transport.close()
 
 
+def what_all_say_is_so(make: Make) -> None:
+    transport = make(KIB)
+    assert transport.agree(True) is True
+    assert transport.agree(False) is False
+    assert transport.close()
+
+
 def a_closed_transport_says_so(make: Make) -> None:
     transport = make(KIB)
     _meet(transport)
@@ -307,6 +314,7 @@ CHECKS: dict[str, Callable[[Make], None]] = {
         deadlines_do_not_end_what_goes_well,
         many_flush_points_stay_in_order,
         clocks_are_compared,
+        what_all_say_is_so,
         a_closed_transport_says_so,
         a_leaver_enters_nothing_more,
         caps_out_of_range_are_refused,

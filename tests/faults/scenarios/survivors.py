@@ -26,24 +26,35 @@ class Job:
 
     def __init__(self, output: Path, folder: Path, options: dict[str, object]) -> None:
         self.comm = MPI.COMM_WORLD
-        self.rank = self.comm.Get_rank()
-        self.told = acknowledged.Acknowledged(acknowledged.file_of(folder, 1, self.rank))
         self.step = self.value = 0
         self.comm.Barrier()
         for plan in options.get("plans", ()):
-            killing.arm(self.rank, plan)
-        self.run = provml.init("survivors", phase="learning", output=output, comm=self.comm, buffer="64 KiB",
-                               journal=options.get("journal", "output"), close_timeout=20)  # fmt: skip
+            killing.arm(self.comm.Get_rank(), plan)
+        self.run = self.begin(output, str(options.get("journal", "output")))
+        # A rank died before there was a run: this one has the ranks that are left, and may be the second attempt.
+        self.rank, self.attempt = self.comm.Get_rank(), self.run._session.meta["attempt"]
+        self.told = acknowledged.Acknowledged(acknowledged.file_of(folder, self.attempt, self.rank))
+        (folder / f"size-{self.attempt}").write_text(str(self.comm.Get_size()))
+
+    def begin(self, output: Path, journal: str) -> provml.Run:
+        """Begin the run with the ranks that live."""
+        while True:
+            try:
+                return provml.init("survivors", phase="learning", output=output, comm=self.comm, buffer="64 KiB",
+                                   journal=journal, close_timeout=90, if_exists="resume")  # fmt: skip
+            except provml.TransportError:
+                self.comm.Revoke()
+                self.comm = self.comm.Shrink()
 
     def epoch(self, training: provml.Activity, index: int) -> None:
         """Log an epoch."""
         with training.section("epoch", index):
             for _ in range(STEPS * (self.rank + 1) // 2):
-                training.log(self.step, loss=float(10**9 + self.rank * 10**6 + self.step), lr=0.5)
+                training.log(self.step, loss=float(self.attempt * 10**9 + self.rank * 10**6 + self.step), lr=0.5)
                 self.step += 1
                 self.told.put("samples", self.step)
             for _ in range(TEXTS):
-                training.log_values({f"told-1-{self.rank}-{self.value}": "x" * 9000})
+                training.log_values({f"told-{self.attempt}-{self.rank}-{self.value}": "x" * 9000})
                 self.value += 1
                 self.told.put("values", self.value)
 
