@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import zlib
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from provml_hpc import records
 from provml_hpc.capture.intake import LANE
 from provml_hpc.errors import FormatError
-from provml_hpc.journal import DeadSegment, file_name, node_folders, own_folder
+from provml_hpc.journal import DeadSegment, file_name
 from provml_hpc.records import Source
 
 if TYPE_CHECKING:
@@ -104,12 +105,15 @@ def _segments(session: Session, rank: int) -> Iterator[DeadSegment]:
             for path in sorted(folder.glob(name)):
                 with contextlib.suppress(OSError, MemoryError, FormatError):  # a recovery will tell of it
                     segment = DeadSegment(path)
-                    if segment.source == (attempt, rank, lane) and segment.description.get("run") == run:
+                    # In a folder that was open to others, one of theirs is not believed.
+                    mine = segment.owner == os.geteuid() and segment.description.get("run") == run
+                    if mine and segment.source == (attempt, rank, lane):
                         yield segment
 
 
 def _folders(session: Session) -> list[Path]:
     """Return where journals of this run may lie, as far as this rank sees."""
-    chosen, run = str(session.meta.get("journal_folder") or ""), str(session.meta["run"])
-    places = [session.hidden, *([Path(chosen) / own_folder(run)] if chosen else []), *node_folders(run)]
-    return [folder for folder in dict.fromkeys(places) if folder.is_dir() and not folder.is_symlink()]
+    from provml_hpc.storage.leftovers import journal_folders  # here, since it brings h5py, which few ranks need
+
+    places = dict.fromkeys(journal_folders(session.output, session.meta))
+    return [folder for folder in places if folder.is_dir() and not folder.is_symlink()]

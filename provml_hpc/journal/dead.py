@@ -36,12 +36,15 @@ class SegmentHead:
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(path, flags)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise FormatError(f"{path}: not a regular file; remove it")
             head = os.pread(descriptor, FIRST + wire.HEADER.size, 0)
             if len(head) < FIRST or head[:8] != MAGIC:
                 raise FormatError(f"{path}: not a journal of this format; remove it")
             self.path = path
+            self.owner = status.st_uid
+            """The user whose file it is."""
             self.published, self.sealed, self.crc = struct.unpack_from("<QQQ", head, 8)
             self.state = head[8:_STAYS] + head[FIRST:]
             """What differs once more was published, and once the segment began anew, since no sequence comes twice."""

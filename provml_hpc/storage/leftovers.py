@@ -88,21 +88,40 @@ def remove_unfinished(output: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def find_segments(folders: Iterable[Path], run: str | None) -> tuple[list[DeadSegment], list[str]]:
+def find_segments(
+    folders: Iterable[Path], run: str | None, *, given: Iterable[Path] = ()
+) -> tuple[list[DeadSegment], list[str]]:
     """Read all journal segments of a run in some folders; also say what could not be read.
 
-    A link is not followed and nothing outside of the folders is opened.
+    A link is not followed and nothing outside of the folders is opened. Neither a folder nor a journal of somebody else
+    is believed: beside an output that several people share anybody could put one.
+
+    Parameters
+    ----------
+    folders
+        Where journals may lie.
+    run
+        The run; None for whatever is there.
+    given
+        Further folders that the user named, who vouches for what is in them.
     """
+    vouched = list(given)
     segments: list[DeadSegment] = []
     troubles: list[str] = []
-    for folder in dict.fromkeys(folders):
+    for folder in dict.fromkeys([*vouched, *folders]):
         if folder.is_symlink() or not folder.is_dir():
+            continue
+        if folder not in vouched and folder.lstat().st_uid != os.geteuid():
+            troubles.append(f"{folder}: belongs to somebody else, so what is in it is not believed; see who made it")
             continue
         for path in sorted(folder.glob("*.journal")):
             try:
                 segment = DeadSegment(path)
             except (OSError, MemoryError, ProvMLError) as error:
                 troubles.append(f"{path}: {error}")
+                continue
+            if folder not in vouched and segment.owner != os.geteuid():
+                troubles.append(f"{path}: belongs to somebody else, so it is not believed; remove it")
                 continue
             if run is None or segment.description.get("run") == run:
                 segments.append(segment)

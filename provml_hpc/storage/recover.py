@@ -84,11 +84,11 @@ def recover(
         What was left cannot be read.
     """
     output = output_of(path)
-    folders = [hidden_of(output), *map(Path, journals)]
-    if not partial_of(output).exists() and not _has_journals(folders):
+    hidden, given = hidden_of(output), list(map(Path, journals))
+    if not partial_of(output).exists() and not _has_journals([hidden, *given]):
         if output.exists():
             told = _told(output)
-            if hidden_of(output).is_dir() and not dry_run:
+            if hidden.is_dir() and not dry_run:
                 with contextlib.suppress(FileBusyError, StorageError), recovering(output, force=True):
                     remove_unfinished(output)  # and on leaving, the lock and the folder
             return Recovery(output, *told, done=False)
@@ -101,7 +101,7 @@ def recover(
                 return Recovery(output, *_told(output), done=False)
             closing.remove_log(output)
         log = stack.enter_context(LogReader(partial_of(output))) if partial_of(output).exists() else None
-        meta, segments, troubles = _gather(output, log, folders)
+        meta, segments, troubles = _gather(output, log, given)
         refuse_the_living(output, segments)
         left = Leftovers(log, segments)
         whole = output.exists() and _holds(output, meta, left)
@@ -139,15 +139,16 @@ def _has_journals(folders: list[Path]) -> bool:
 
 
 def _gather(
-    output: Path, log: LogReader | None, folders: list[Path]
+    output: Path, log: LogReader | None, given: list[Path]
 ) -> tuple[dict[str, Any], list[DeadSegment], list[str]]:
     meta: dict[str, Any] | None = None
+    folders = [hidden_of(output)]
     if log is not None:
         meta = dict(log.meta)
-        folders = [*folders, *journal_folders(output, meta)]
+        folders = journal_folders(output, meta)
     elif output.exists():
         meta = {"run": _told(output)[0]}
-    segments, troubles = find_segments(folders, None if meta is None else run_of(meta, output))
+    segments, troubles = find_segments(folders, None if meta is None else run_of(meta, output), given=given)
     if meta is not None:
         return meta, segments, troubles
     runs = {str(segment.description.get("run")) for segment in segments}

@@ -254,10 +254,11 @@ def _journals(output: Path, further: list[Path]) -> Iterator[Path]:
         seen.add(identity)
         for path in sorted(folder.glob("*.journal")):
             try:
-                told = SegmentHead(path).description
+                head = SegmentHead(path)
             except (OSError, MemoryError, ProvMLError):
                 continue  # also what another task of this node has carried away just now
-            if told.get("run") == run if run else told.get("output") == str(output):
+            told = head.description
+            if head.owner == os.geteuid() and (told.get("run") == run if run else told.get("output") == str(output)):
                 yield path
 
 
