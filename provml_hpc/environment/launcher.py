@@ -125,6 +125,8 @@ _OF_A_RANK = (
     "PRTE_LAUNCHED",
 )
 _SETTINGS = ("PMIX_MCA_",)
+# Without them the processes of launchers that join none are taken for what they are by themselves.
+_APART = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID", "CROSS_RANK")
 _NO_STEP = 0xFFFFFF00
 """From here on step numbers stand for the batch script, the shell of an allocation and their kin."""
 _ANCESTORS = 4
@@ -235,6 +237,11 @@ def alone(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     return {
         name: value for name, value in environ.items() if name.startswith(_SETTINGS) or not name.startswith(_OF_A_RANK)
     }
+
+
+def by_itself(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a process that no launcher started, as far as it tells."""
+    return {name: value for name, value in alone(environ).items() if name not in _APART}
 
 
 def descriptors(environ: Mapping[str, str] | None = None) -> list[int]:

@@ -139,6 +139,11 @@ def test_what_is_of_one_rank_is_left_out_and_settings_stay() -> None:
     assert kept == {"OMPI_MCA_pml": "ob1", "PMIX_MCA_gds": "hash", "HOME": "/"}
 
 
+@pytest.mark.parametrize("environ", [environ for environ, _, _ in LAUNCHES.values()], ids=LAUNCHES)
+def test_a_process_by_itself_is_of_no_launch(environ: dict[str, str]) -> None:
+    assert detect(launcher.by_itself(environ)) == Launch()
+
+
 class TestCommonName:
     JOB = STEP | {"SLURM_JOB_NODELIST": "n[1-2]", "SLURMD_NODENAME": "n1", "SLURM_CLUSTER_NAME": "c"}
 

@@ -132,17 +132,12 @@ def attempt(place: Path, seconds: float, *, together: bool) -> Answer:
         Whether all ranks of the job take part, or this process alone.
     """
     source = _SOURCE.format(together=together, place=str(place), prefix=trial.TRIAL, samples=SAMPLES, flushes=FLUSHES)
-    env = dict(os.environ) if together else _by_itself()
+    env = dict(os.environ) if together else launcher.by_itself()
     answer = children.ask(source, seconds, env, launcher.descriptors() if together else ())
     left = Path(str(answer.steps.get("made", {}).get("path", "")))
     if left.name.startswith(trial.TRIAL) and left.parent == place:
         shutil.rmtree(left, ignore_errors=True)  # only there if the child was killed or crashed
     return answer
-
-
-def _by_itself() -> dict[str, str]:
-    apart = ("TORCHELASTIC_RUN_ID", "SLURM_PROCID")
-    return {name: value for name, value in launcher.alone().items() if name not in apart}
 
 
 def findings(answer: Answer, launched: Launch, *, together: bool) -> Iterator[Finding]:
