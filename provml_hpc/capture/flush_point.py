@@ -49,44 +49,47 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         raise TransportError(session.broken)
     began = perf_counter_ns()
     session.write_dropped()
+    # Other threads are kept out only while their journals are read. They log on while this one waits for other ranks,
+    # which may wait for what those threads do next.
     with session.side.held() as side, session.counters.held() as counters:
         journals = [j for j in (session.journal, side, counters) if j is not None]
-        ends = [journal.sequence for journal in journals]
+        marks = [journal.mark() for journal in journals]
         parcels = _parcels(journals)
-        if session.orphans is not None:
-            parcels += session.orphans.parcels()
-        size = sum(map(len, parcels))
-        report = Report(
-            trouble=None if session.journal else "has no journal",
-            finishing=finishing,
-            stop_requested=session.stop_signalled or session.stop_requested,
-            requests=session.digester.requests(),
+    if session.orphans is not None:
+        parcels += session.orphans.parcels()
+    size = sum(map(len, parcels))
+    report = Report(
+        trouble=None if session.journal else "has no journal",
+        finishing=finishing,
+        stop_requested=session.stop_signalled or session.stop_requested,
+        requests=session.digester.requests(),
+    )
+    writing = _Writing(session)
+    met, appended = perf_counter_ns(), session.cost_ns["append"]
+    agreement, answer = session.transport.meet(report, parcels, writing.take, writing.answer, deadline=deadline)
+    # On the writer rank the time in which it writes is not the gather's.
+    session.cost_ns["gather"] += perf_counter_ns() - met - (session.cost_ns["append"] - appended)
+    # No answer means that all is well, as it nearly always is.
+    trouble, reading = json.loads(answer) if answer else ("", {})
+    if trouble:
+        session.trouble(
+            f"the file could not be written: {trouble}. What was logged stays in the journals",
+            teller=session.transport.writer,
         )
-        writing = _Writing(session)
-        met, appended = perf_counter_ns(), session.cost_ns["append"]
-        agreement, answer = session.transport.meet(report, parcels, writing.take, writing.answer, deadline=deadline)
-        # On the writer rank the time in which it writes is not the gather's.
-        session.cost_ns["gather"] += perf_counter_ns() - met - (session.cost_ns["append"] - appended)
-        # No answer means that all is well, as it nearly always is.
-        trouble, reading = json.loads(answer) if answer else ("", {})
-        if trouble:
-            session.trouble(
-                f"the file could not be written: {trouble}. What was logged stays in the journals",
-                teller=session.transport.writer,
-            )
-        elif size:
-            if session.orphans is not None:
-                session.orphans.remove()
-                session.orphans = None
-            for journal, sent in zip(journals, ends, strict=True):
-                session.last_committed = max(session.last_committed, sent)
-                # What a signal handler or a finaliser logged meanwhile is not committed, so all stays where it is
-                # and is sent once more; readers take each sequence once.
-                if journal.sequence == sent:
-                    journal.restart()
-        session.stop_requested = agreement.any_stop  # once it was said, every rank says it again
-        if agreement.has_requests:
-            session.digester.accept(reading.get(str(session.transport.rank), []))
+    elif size:
+        if session.orphans is not None:
+            session.orphans.remove()
+            session.orphans = None
+        with session.side.held(), session.counters.held():
+            for journal, mark in zip(journals, marks, strict=True):
+                session.last_committed = max(session.last_committed, mark.sequence)
+                # What a signal handler or a finaliser logs now may come between any two steps of this thread. So where
+                # one did, all stays where it is and is sent once more; readers take each sequence once.
+                if journal.sequence == mark.sequence or journal is not session.journal:
+                    journal.keep_later(mark)
+    session.stop_requested = agreement.any_stop  # once it was said, every rank says it again
+    if agreement.has_requests:
+        session.digester.accept(reading.get(str(session.transport.rank), []))
     session.cost_ns["flush"] += perf_counter_ns() - began
     session.cost_ns["flush_points"] += 1
     return agreement, trouble

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from provml_hpc.journal.dead import DeadSegment, SegmentHead
 from provml_hpc.journal.folders import node_folders, own_folder, pid_namespace, safe_folder
-from provml_hpc.journal.journal import Journal, SideJournal
+from provml_hpc.journal.journal import Journal, Mark, SideJournal
 from provml_hpc.journal.segment import FIRST, KEPT_FREE, Segment, file_name, reserve
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "KEPT_FREE",
     "DeadSegment",
     "Journal",
+    "Mark",
     "Segment",
     "SegmentHead",
     "SideJournal",

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 from provml_hpc import records, wire
 from provml_hpc.errors import StateError, StorageError
@@ -23,6 +23,17 @@ _FURTHER_ONES = "further ones"
 """The name under which is counted what finds no room for a name of its own."""
 _LOST_AT = wire.HEADER.size + 16
 """Where in its frame a :class:`~provml_hpc.records.Dropped` has its count."""
+
+
+class Mark(NamedTuple):
+    """How far a journal was filled when it was sealed."""
+
+    sequence: int
+    """That of the last frame."""
+    segment: int
+    """The segment that it lies in, counted from 0."""
+    length: int
+    """Where it ends there."""
 
 
 class Journal:
@@ -47,6 +58,7 @@ class Journal:
         self._folder, self._run, self._bound = folder, run, bound
         self._description = describe({**description, "pid": os.getpid(), "pid_namespace": pid_namespace()})
         self._segments: list[Segment] = []
+        self._numbered = 0
         self._open_segment(bound)
         first = self._segments[0]
         # Samples are thinned in the last eighth, so the prepared recorders see only what lies before it.
@@ -58,10 +70,11 @@ class Journal:
         self._counts: dict[tuple[int, str, str], memoryview] = {}
 
     def _open_segment(self, size: int) -> Segment:
-        number = len(self._segments)
+        number = self._numbered
         path = None if self._folder is None else self._folder / file_name(self._run, self.source, number)
         segment = Segment(path, size, self.source, number, self._description)
         self._segments.append(segment)
+        self._numbered += 1
         return segment
 
     @property
@@ -196,8 +209,12 @@ class Journal:
             whole = zlib.crc32(segment.view[FIRST : segment.length], whole)
         return whole
 
+    def mark(self) -> Mark:
+        """Return how far it is filled, for :meth:`keep_later`."""
+        return Mark(self.sequence, len(self._segments) - 1, self._segments[-1].length)
+
     def chunks(self) -> list[memoryview]:
-        """Return the pending frames, in order, as views that are good until :meth:`restart`."""
+        """Return the pending frames, in order, as views that are good until :meth:`restart` or :meth:`keep_later`."""
         return [segment.view[FIRST : segment.length] for segment in self._segments if segment.length > FIRST]
 
     def restart(self) -> None:
@@ -207,6 +224,40 @@ class Journal:
             self._segments.pop().close(remove=True)
         self.first.restart()
         self.state[0] = FIRST
+        self._numbered = 1
+
+    def keep_later(self, mark: Mark) -> None:
+        """Begin anew after a commit of all up to a mark, with the frames that were written since then.
+
+        They go by way of a segment of their own, so that whoever reads the journal after a kill finds each of them,
+        once or twice. Where there is no room for that, all stays as it is and is sent once more.
+        """
+        if self.sequence == mark.sequence:
+            self.restart()
+            return
+        ends = [FIRST] * len(self._segments)
+        ends[mark.segment] = mark.length
+        later = b"".join(one.view[ends[n] : one.length] for n, one in enumerate(self._segments) if n >= mark.segment)
+        try:
+            aside = self._open_segment(FIRST + len(later) + KEPT_FREE)
+        except OSError:
+            return
+        self._counts.clear()  # their places are gone
+        end = FIRST + len(later)
+        aside.view[FIRST:end] = later
+        aside.words[1] = end
+        for segment in self._segments[1:-1]:
+            segment.close(remove=True)
+        first = self.first
+        first.restart()
+        if end <= self._soft_end:
+            first.view[FIRST:end] = later
+            first.words[1] = self.state[0] = end
+            aside.close(remove=True)
+            self._segments, self._numbered = [first], 1
+        else:
+            self._segments = [first, aside]
+            self.state[0] = first.size
 
     def close(self, *, remove: bool) -> None:
         """Unmap; remove the files if all that they held is committed."""

@@ -201,9 +201,8 @@ def _name(temporary: Path, final: Path, segment: DeadSegment) -> None:
 def _replaces(segment: DeadSegment, there: DeadSegment) -> bool:
     """Tell whether nothing is lost where one copy takes the place of another.
 
-    A process numbers its frames, and begins a segment anew only after a commit that has all that was in it. So of two
-    copies of its segment the one that begins later needs no earlier one, and of two that begin alike the longer has the
-    other's frames.
+    A process numbers its frames, and begins a segment anew only after a commit that has all frames before the first one
+    that it has then. So a copy needs no other that neither begins nor ends later.
     """
     if segment.data.startswith(there.data[FIRST:], FIRST):
         return True
@@ -211,7 +210,7 @@ def _replaces(segment: DeadSegment, there: DeadSegment) -> bool:
         return False
     _, first, last, _ = segment.frames()
     _, its_first, its_last, _ = there.frames()
-    return first > its_last or (first == its_first and last >= its_last)
+    return first >= its_first and last >= its_last
 
 
 def process_of(journal: Path) -> int:

@@ -63,3 +63,17 @@ def test_threads_lose_and_tear_nothing(mpi_run: Run, tmp_path: Path) -> None:
         assert np.array_equal(rows[f"loss-{thread}"], np.arange(3000.0))
         assert (rows["shared"] == thread).all()
     assert {f"thread-{n}" for n in range(1, 6)} <= set(_names(output))
+
+
+def test_a_thread_that_another_rank_waits_for_logs_while_its_own_rank_flushes(mpi_run: Run, tmp_path: Path) -> None:
+    """Nobody waits for a flush point but who takes part in it: else the ranks would wait for each other for ever."""
+    output = tmp_path / "job.h5"
+    mpi_run("talking_threads.py", 2, [output], timeout=60).check()
+    with TablesFile(output) as file:
+        assert file.attributes["status"] == "finished"
+        assert file.attributes["details"]["dropped"] == []
+        (rows,) = [table.read(0, table.count) for table in file.samples() if "aside" in table.measures]
+    assert rows["step"].tolist() == list(range(10))
+    assert np.array_equal(rows["aside"], np.arange(10.0))
+    assert [f"talked-{number}" for number in range(5)] == [name for name in _names(output) if "talked" in name]
+    assert [path.name for path in tmp_path.iterdir()] == ["job.h5"]

@@ -30,6 +30,8 @@ from provml_hpc.journal import (
     KEPT_FREE,
     DeadSegment,
     Journal,
+    Mark,
+    Segment,
     SideJournal,
     file_name,
     node_folders,
@@ -92,6 +94,87 @@ def test_after_a_restart_the_sequence_goes_on_and_old_frames_are_gone(journal: J
     assert dead(tmp_path)[0].seal_holds is None
     assert journal.write(Fact("run", "n", "text", "new")) == 6
     assert dead(tmp_path)[0].frames()[1:] == (6, 6, 0)
+
+
+class TestWhatCameAfterTheMark:
+    """Threads log while a flush point is under way: that stays when the rest is committed, whatever kills it."""
+
+    @pytest.fixture(params=["small", "large", "in further segments"])
+    def marked(self, request: pytest.FixtureRequest, journal: Journal, tmp_path: Path) -> tuple[Journal, Mark]:
+        """Return a journal that was sealed and marked, and has 15 frames more."""
+        before, after = {"small": (5, 5), "large": (5, 4000), "in further segments": (20_000, 5000)}[request.param]
+        for _ in range(6):
+            journal.write(Fact("run", "before", "text", "x" * before))
+        journal.seal()
+        mark = journal.mark()
+        for number in range(13):
+            journal.write(Fact("run", f"after {number}", "text", "x" * after))
+        journal.count(1, "buffer full", "loss", 2)
+        journal.count(1, "buffer full", "loss", 3)
+        journal.count(1, "buffer full", "other", 1)
+        assert (mark.sequence, journal.sequence) == (6, 21)
+        assert (len(dead(tmp_path)) > 1) == (request.param == "in further segments")
+        return journal, mark
+
+    def test_it_stays_and_the_rest_goes(self, marked: tuple[Journal, Mark], tmp_path: Path) -> None:
+        journal, mark = marked
+        sent = b"".join(bytes(chunk) for chunk in journal.chunks())
+        journal.keep_later(mark)
+        left = b"".join(bytes(chunk) for chunk in journal.chunks())
+        assert sequences(left) == list(range(7, 22))
+        assert sent.endswith(left)
+        journal.count(1, "buffer full", "loss", 4)
+        assert journal.write(Fact("run", "n", "text", "more")) == 23
+        found = [sequence for one in dead(tmp_path) for sequence in sequences(one.frames()[0])]
+        assert found == list(range(7, 24))
+        lost = [
+            frame.record.lost
+            for one in dead(tmp_path)
+            for at, *_ in wire.walk(one.frames()[0])
+            if (frame := wire.decode(one.frames()[0], at)) and isinstance(frame.record, Dropped)
+        ]
+        assert lost == [5, 1, 4], "a count that was begun stands where it is, and is raised nowhere else"
+        journal.seal()
+        assert all(one.seal_holds for one in dead(tmp_path) if one.frames()[1])
+        journal.keep_later(journal.mark())
+        assert (journal.pending, len(dead(tmp_path))) == (0, 1)
+        assert journal.write_sample(1, 0, 0, (1.0,))
+
+    def test_whoever_dies_in_the_middle_leaves_all_of_it(
+        self, marked: tuple[Journal, Mark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal, mark = marked
+        seen = []
+
+        def look() -> None:
+            found = {sequence for one in dead(tmp_path) for sequence in sequences(one.frames()[0])}
+            seen.append(set(range(7, 22)) <= found)
+
+        for name in ("restart", "close", "length"):
+            real = getattr(Segment, name)
+            if isinstance(real, property):
+                monkeypatch.setattr(Segment, name, property(lambda self, real=real: (look(), real.fget(self))[1]))
+            else:
+                monkeypatch.setattr(
+                    Segment, name, lambda self, *how, real=real, **more: (look(), real(self, *how, **more), look())[1]
+                )
+        journal.keep_later(mark)
+        look()
+        assert len(seen) > 4
+        assert all(seen)
+
+    def test_without_room_all_stays_as_it_is(
+        self, marked: tuple[Journal, Mark], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal, mark = marked
+        before = [bytes(chunk) for chunk in journal.chunks()]
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(journal, "_open_segment", full)
+        journal.keep_later(mark)
+        assert [bytes(chunk) for chunk in journal.chunks()] == before
 
 
 def test_old_frames_behind_a_new_one_are_told_by_their_sequence(journal: Journal, tmp_path: Path) -> None:
