@@ -110,7 +110,7 @@ def _model(results: dict[str, Lines], pyplot: Any) -> Any:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.set_xlabel("ranks, MPICH, file on disk")
-    axes.set_ylabel("CPU of the writer rank, seconds a flush point")
+    axes.set_ylabel("CPU of the writer rank, s a flush point")
     axes.legend(fontsize=7)
     return figure
 

@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from provml_hpc.environment.git_index import GITLINK, SPARSE_DIRECTORY, SYMLINK, IndexEntry, hash_object, read_index
+from provml_hpc.environment.git_index import (
+    GITLINK,
+    SPARSE_DIRECTORY,
+    SYMLINK,
+    Index,
+    IndexEntry,
+    hash_object,
+    read_index,
+)
 from provml_hpc.environment.git_objects import GitFormatError, commit_tree, read_object
 from provml_hpc.environment.git_repository import Repository, read_head
 
@@ -61,6 +69,8 @@ def changes(repository: Repository, seconds: float = 2.0) -> list[Change]:
         entry, oid = tracked.get(path), before.get(path, b"")
         if entry is not None and entry.unwatched:
             continue
+        if entry is not None and entry.oid == oid and _untouched(repository, index, entry):
+            continue  # without reading it: the look at a large checkout is a look at what changed
         now = None if entry is None else _now(repository, entry)
         if entry is not None and entry.oid == oid and _unchanged(repository, entry, now):
             continue
@@ -121,6 +131,16 @@ def _now(repository: Repository, entry: IndexEntry) -> bytes | None:
             return file.read(_FILE_LIMIT)
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def _untouched(repository: Repository, index: Index, entry: IndexEntry) -> bool:
+    """Return whether a path is as git left it, by its kind, size and time."""
+    try:
+        found = os.lstat(os.path.join(os.fsencode(repository.root), entry.path))  # noqa: PTH118 - in bytes
+    except OSError:
+        return False
+    kind = stat.S_ISLNK if entry.mode == SYMLINK else stat.S_ISREG
+    return kind(found.st_mode) and index.as_recorded(entry, found)
 
 
 def _unchanged(repository: Repository, entry: IndexEntry, now: bytes | None) -> bool:

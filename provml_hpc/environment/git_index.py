@@ -7,6 +7,7 @@ tree has to be read. Format: gitformat-index(5) of git's own documentation.
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -40,6 +41,18 @@ class Index(NamedTuple):
 
     entries: list[IndexEntry]
     mtime_ns: int
+
+    def as_recorded(self, entry: IndexEntry, found: os.stat_result) -> bool:
+        """Return whether a file has the size and time at which git last saw that its content is the entry's."""
+        seconds, nanoseconds = divmod(found.st_mtime_ns, 10**9)
+        recorded = entry.mtime_s * 10**9 + entry.mtime_ns
+        return (
+            entry.size == found.st_size & 0xFFFFFFFF
+            and entry.mtime_s == seconds & 0xFFFFFFFF
+            and entry.mtime_ns in (nanoseconds, 0)
+            # A file written in the same instant as the index may have changed again without a trace ("racy git").
+            and recorded < self.mtime_ns
+        )
 
 
 def read_index(path: Path, algorithm: str) -> Index:

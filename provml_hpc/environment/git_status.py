@@ -128,24 +128,13 @@ class _Look:
             return State("true", f"{name} changed its kind")
         if self._modes_count and not is_link and bool(entry.mode & 0o100) != bool(found.st_mode & 0o100):
             return State("true", f"{name} changed its mode")
-        if self._as_recorded(entry, found):
+        if self._index.as_recorded(entry, found):
             return None
         if is_link:
             target = os.readlink(path)  # noqa: PTH115 - in bytes
             same = hash_object(b"blob", target, self._repository.algorithm) == entry.oid
             return None if same else State("true", f"{name} points elsewhere")
         return self._compare_bytes(entry, name, path, found)
-
-    def _as_recorded(self, entry: IndexEntry, found: os.stat_result) -> bool:
-        seconds, nanoseconds = divmod(found.st_mtime_ns, 10**9)
-        recorded = entry.mtime_s * 10**9 + entry.mtime_ns
-        return (
-            entry.size == found.st_size & 0xFFFFFFFF
-            and entry.mtime_s == seconds & 0xFFFFFFFF
-            and entry.mtime_ns in (nanoseconds, 0)
-            # A file written in the same instant as the index may have changed again without a trace ("racy git").
-            and recorded < self._index.mtime_ns
-        )
 
     def _compare_bytes(self, entry: IndexEntry, name: str, path: bytes, found: os.stat_result) -> State | None:
         if found.st_size > HASH_LIMIT:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,25 @@ def found(tree: Path) -> list[git_diff.Change]:
     repository = open_repository(tree)
     assert repository is not None
     return git_diff.changes(repository, 60)
+
+
+def test_only_what_was_touched_is_read(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in tree.glob("[ab]/*.py"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))  # long before the index, so that its times can be trusted
+    git(tree, "add", "-A")
+    edited, touched = tree / "a" / "0.py", tree / "b" / "1.py"
+    edited.write_text("other\n")
+    touched.touch()
+    read: list[bytes] = []
+    now = git_diff._now
+
+    def counted(repository: Any, entry: Any) -> bytes | None:
+        read.append(entry.path)
+        return now(repository, entry)
+
+    monkeypatch.setattr(git_diff, "_now", counted)
+    assert [one.path for one in found(tree)] == [b"a/0.py"]
+    assert read == [b"a/0.py", b"b/1.py"]
 
 
 @pytest.mark.parametrize("seed", range(6))
