@@ -105,11 +105,17 @@ def _together(session: Session, limit: float) -> None:
     told = json.dumps(own_cost.of(session)).encode()
     _, answer = session.transport.meet(Report(requests=told), [], None, close, deadline=limit)
     problem, remark = json.loads(answer)
+    late = False
     if problem:
         session.trouble(f"the file was not closed: {problem}", teller=session.transport.writer)
     elif session.journal is not None:
-        session.remove_journals()
+        late = session.remove_journals()
     session.transport.close(deadline=limit)
+    if late:
+        session.trouble(
+            "a thread logged while the file was closed, so that is in its journal alone; end the threads that log "
+            f"before the run. After the job ends, run: provml recover {session.output}"
+        )
     if remark and session.strict:
         session.trouble(remark)
     elif remark and session.is_writer:

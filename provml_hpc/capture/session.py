@@ -309,17 +309,21 @@ class Session(Losses):
                 teller=self.transport.writer if told else None,
             )
 
-    def remove_journals(self) -> None:
-        """Remove the journals of this rank, since all that they held is in the closed file."""
+    def remove_journals(self) -> bool:
+        """Remove the journals of this rank, since all that they held is in the closed file.
+
+        What other threads logged as it was closed is not: that stays, and the answer is then True.
+        """
         if self.journal is not None:
             self.journal.close(remove=True)
-        self.side.close(remove=True)
+        late = self.side.close(remove=True, spare=True)
         self.counters.close(remove=True)
         if self.survivor is not None:
             self.survivor.remove_copies()
         if self.folder is not None:
             with suppress(OSError):
                 self.folder.rmdir()
+        return late
 
     def let_go(self) -> None:
         """Close what is open; nothing is recorded any more."""

@@ -313,9 +313,20 @@ class SideJournal:
         with self._lock:
             yield None if self._closed else self._journal
 
-    def close(self, *, remove: bool) -> None:
-        """Close the journal, if there is one; none is made any more."""
+    def close(self, *, remove: bool, spare: bool = False) -> bool:
+        """Close the journal, if there is one; none is made any more.
+
+        Parameters
+        ----------
+        remove
+            Remove its files.
+        spare
+            But not where it has frames that are not committed; the answer is then True.
+        """
         with self._lock:
             self._closed = True
-            if self._journal is not None:
-                self._journal.close(remove=remove)
+            if self._journal is None:
+                return False
+            spared = spare and self._journal.pending > 0
+            self._journal.close(remove=remove and not spared)
+            return spared

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import warnings
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ import provml_hpc as provml
 from provml_hpc import records, wire
 from provml_hpc.capture.disagreements import sentence
 from provml_hpc.capture.intake import LANE
+from provml_hpc.storage.output import Output
 from provml_hpc.storage.recover import recover
 from provml_hpc.storage.tables import read_attributes
 from tests.unit.capture.jobs import File, capture
@@ -313,3 +315,34 @@ os.kill(os.getpid(), signal.SIGKILL)
         (dropped,) = file.run.details["dropped"]
     assert dropped["reason"] == "buffer full"
     assert steps - 1000 <= kept + dropped["count"] <= steps
+
+
+@pytest.mark.parametrize("place", ["output", "node"])
+def test_what_a_thread_logs_as_the_file_is_closed_is_kept_for_a_recovery(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "node").mkdir()
+    monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "node"))
+    output = tmp_path / "job.h5"
+    run = provml.init("threads", phase="learning", output=output, journal=place)
+    training = run.training()
+    training.log(0, loss=0.0)
+    close = Output.close
+
+    def late(self: Output, *how: Any, **more: Any) -> Any:
+        thread = threading.Thread(target=training.log, args=(1,), kwargs={"loss": 1.0})
+        thread.start()
+        thread.join()
+        return close(self, *how, **more)
+
+    monkeypatch.setattr(Output, "close", late)
+    with pytest.warns(provml.CaptureWarning, match="provml recover"):
+        run.finish()
+    monkeypatch.undo()
+    with provml.open(output) as file:
+        assert (file.status, file.samples(measure="loss")["step"].tolist()) == ("finished", [0])
+    assert list((tmp_path / "node").iterdir()) == []
+    assert recover(output).taken
+    with provml.open(output) as file:
+        assert (file.status, file.samples(measure="loss")["step"].tolist()) == ("finished", [0, 1])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job.h5", "node"]
