@@ -62,6 +62,11 @@ class Steps:
         The user's communicator.
     writer
         Rank that relays notices.
+
+    Raises
+    ------
+    TransportError
+        Where the communicator cannot be used, since a rank has died for example.
     """
 
     def __init__(self, comm: MPI.Intracomm, writer: int) -> None:
@@ -69,7 +74,12 @@ class Steps:
 
         self._mpi = MPI
         # Without the user's hints: one that rules out wildcards would rule out our probes.
-        self.comm = comm.Dup(MPI.INFO_NULL)
+        try:
+            self.comm = comm.Dup(MPI.INFO_NULL)
+        except MPI.Exception as error:
+            raise TransportError(
+                f"the communicator cannot be duplicated ({error}): if a rank has died, shrink it, and begin anew"
+            ) from error
         self.comm.Set_errhandler(MPI.ERRORS_RETURN)
         self._rank, self._size, self._writer = comm.Get_rank(), comm.Get_size(), writer
         self._names: Sequence[int] = range(self._size)

@@ -93,6 +93,7 @@ def test_survivors_go_on(case: str, mpi_run: Run, tmp_path: Path) -> None:
 
 
 BEGINNING = {
+    "one before there is a communicator": (Plan("begin", f"{MPI}:Steps", 1, False, 2), 1),
     "the writer before it has the output": (Plan("begin", f"{OUTPUT}:Output.claim", 1, False, 0), 1),
     "the writer when it has the output": (Plan("begin", f"{OUTPUT}:Output.claim", 1, True, 0), 2),
     "the writer when some have heard of the run": (Plan("begin", f"{STEPS}.send", 5, True, 0), 2),
