@@ -20,8 +20,9 @@ RUN_MODULE = ("-m", "mpi4py")
     ("way", "python", "left", "status"),
     [
         ("exception-all", (), 0, "failed"),
-        ("exit-all", RUN_MODULE, 0, "failed"),
-        # The launcher kills the others, who cannot carry anything.
+        ("exit-all", (), 0, "failed"),
+        # Under -m mpi4py the first to go ends the job, and the launcher kills who has not carried its own by then.
+        ("exit-all", RUN_MODULE, 2, "failed"),
         ("exception", RUN_MODULE, 2, "failed"),
         ("computing:SIGKILL", (), 3, "recovered"),
     ],
