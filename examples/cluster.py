@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("cluster.h5"), help="the provenance file")
     parser.add_argument("--study", default="cluster", help="what trainings that are to be compared have in common")
     parser.add_argument("--rate", type=float, default=0.3, help="learning rate")
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.1, help="what an epoch takes, in place of real work")
     parser.add_argument("--journal", default="output", help='"output", "node" or a folder')
     options = parser.parse_args()

@@ -52,7 +52,7 @@ def submitted(place_at: Callable[[str], Place]) -> Submitted:
     # First, since it wants all nodes for itself.
     submit("training-48gpu", Path("slurm/training_48gpu.sbatch"))
     places["limit"] = place_at("limit")
-    limited = f"#!/bin/bash\nsrun {places['limit'].worker('job.h5')}\n"
+    limited = f"#!/bin/bash\nsrun {places['limit'].worker('job.h5', seconds=0.5)}\n"
     submit("limit", limited, "--time=1", "--nodes=2", "--ntasks-per-node=2")
     # The number of epochs is read by each attempt, so that the test says which is the last.
     requeue = scripts.text_of("requeue").replace("--epochs 50", '--epochs "$(cat epochs)"')
@@ -187,7 +187,8 @@ def test_the_dependent_job_converts_the_array(others: Submitted) -> None:
 def test_recovery_brings_in_the_journals_of_twelve_nodes(place: Place) -> None:
     """Cancelled as the script says, in the middle: each node has journals of its own, and is wiped afterwards."""
     # A program that takes no notice of the signal, so that srun ends it: each rank leaves its journal on its node.
-    script = scripts.fill("recovery", {"program": place.worker('"$OUTPUT"', journal="node")})
+    # Its epochs are slow: 48 ranks that flush all the time would have the cores to themselves.
+    script = scripts.fill("recovery", {"program": place.worker('"$OUTPUT"', journal="node", seconds=1)})
     job = place.submit(script, f"--nodes={NODES}", "--gpus-per-node=1", GRACE="1")
     job.wait("RUNNING")
     place.until_flushed(NODES * GPUS, job)

@@ -1,7 +1,8 @@
 """A rank that logs until it has done its epochs or the job ends it, and counts beside it what it was told is safe.
 
-Arguments: OUTPUT FOLDER [JSON of options]. Options: `epochs`, `journal`, `victim`, a rank that kills itself,
-`stop_signals`, and `carried`: go on after the fourth epoch only when a signal had the journal copied beside the output.
+Arguments: OUTPUT FOLDER [JSON of options]. Options: `epochs`, `seconds` that one takes, `journal`, `victim`, a rank
+that kills itself, `stop_signals`, and `carried`: go on after the fourth epoch only when a signal had the journal copied
+beside the output.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STEPS = 20
 
 def main() -> None:
     output, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    options = {"epochs": 10**6, "journal": "output", "victim": -1, "stop_signals": [], "carried": False}
+    options = {"epochs": 10**6, "seconds": 0.1, "journal": "output", "victim": -1, "stop_signals": [], "carried": False}
     options |= json.loads(sys.argv[3]) if len(sys.argv) > 3 else {}
     comm = MPI.COMM_WORLD
     rank, attempt = comm.Get_rank(), 1 + int(os.environ.get("SLURM_RESTART_COUNT", "0"))
@@ -44,7 +45,7 @@ def main() -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
                 while options["carried"] and epoch.index == 3 and not copies(output, rank):
                     time.sleep(0.05)
-                time.sleep(0.1)
+                time.sleep(options["seconds"])
                 # Every third epoch only, so that whenever the end comes there is something in the journals.
                 if epoch.index % 3 == 2:
                     run.flush()
