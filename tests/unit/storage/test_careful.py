@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from provml_hpc.errors import FormatError
-from provml_hpc.storage import careful, columns
+from provml_hpc.storage import careful, columns, metadata
 from provml_hpc.storage.columns import read_column
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.tables import TablesFile, write_file
@@ -173,3 +173,10 @@ def test_details_that_are_not_what_they_should_be_are_left_out(told: dict[str, A
     with TablesFile(path) as file:
         expected = {"new": [1], "ranks": [0]}
         assert file.run.details == {name: value for name, value in expected.items() if name not in told}
+
+
+@pytest.mark.parametrize("sign", [b"BTHD\0", b"FRHP\0", b"FRHP\0" + bytes(100)])
+def test_a_header_that_is_cut_off_by_the_end_of_the_file_is_none(sign: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.h5"
+    path.write_bytes(bytes(100) + sign)
+    metadata.check(path)
