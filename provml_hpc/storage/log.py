@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 
 import h5py
 import numpy as np
-from h5py import h5s, h5t
 
 from provml_hpc.errors import OutputExistsError, StateError, StorageError
 from provml_hpc.records import Source
 from provml_hpc.storage.abandon import abandon
+from provml_hpc.storage.appended import Appended
 from provml_hpc.storage.log_format import (
     COMMIT,
     DATASETS,
@@ -39,9 +39,7 @@ from provml_hpc.storage.log_format import (
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.place import FORMAT_NAME, publish, scratch_of, sync_folder
 
-_CHUNK = 256 * 1024
-_GROWTH = 16 * _CHUNK  # The extent of `frames` grows in steps, so that most appends leave its header alone.
-_CHUNKS = {"frames": _CHUNK, "extents": 1024, "commits": 512}
+_CHUNKS = {"frames": 4 << 20, "extents": 4096, "commits": 4096}  # rows; what is not written to takes no room
 _SYNC = getattr(os, "fdatasync", os.fsync)  # the size of a file is among what it syncs, the time of its change is not
 _COPY = 8 * 1024 * 1024
 _T = TypeVar("_T")
@@ -65,17 +63,12 @@ class LogWriter:
         self.broken: str | None = None
         """What went wrong, or None."""
         self._file = file
-        self._frames = file["frames"]
-        self._extents = file["extents"]
-        self._commits = file["commits"]
         self._pending: list[tuple[int, ...]] = []
         self._number = 0
-        self._end = 0
-        self._room = 0
-        self._extents_end = 0
         self._descriptor = int(file.id.get_vfd_handle())
-        # Made once: h5py makes the type of a row anew for each write, which takes three times as long as the write.
-        self._types = {name: h5t.py_create(dtype) for name, dtype in DATASETS.items()}
+        self._frames, self._extents, self._commits = (
+            Appended(file, name, self._descriptor, exact=name != "frames") for name in DATASETS
+        )
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], meta: Mapping[str, str | int | float | bool | None]) -> LogWriter:
@@ -161,7 +154,7 @@ class LogWriter:
         try:
             put_attributes(file, {"format": FORMAT_NAME, "format_kind": "log", "format_version": LOG_VERSION, **meta})
             for name, dtype in DATASETS.items():
-                file.create_dataset(name, shape=(0,), maxshape=(None,), chunks=(_CHUNKS[name],), dtype=dtype)
+                Appended.create(file, name, dtype, _CHUNKS[name])
             file.swmr_mode = True
             return cls(path, file)
         except Exception as error:
@@ -184,7 +177,7 @@ class LogWriter:
     @property
     def size(self) -> int:
         """How many bytes of frames were appended, committed or not."""
-        return self._end
+        return self._frames.end
 
     def append(
         self,
@@ -239,9 +232,9 @@ class LogWriter:
         whole = [piece for piece in pieces if piece[4] > piece[3]]
         if not whole:
             return
-        base, number = self._end, self._number + 1
+        base, number = self._frames.end, self._number + 1
         # Where a failed append got to does not matter: the log is broken then, and reopen() copies what is committed.
-        self._guard(self._write_frames, view, view.nbytes)
+        self._guard(self._write_frames, view)
         for source, first, last, start, stop, known in whole:
             crc = zlib.crc32(view[start:stop]) if known is None else known
             self._pending.append((number, *source, 0, first, last, base + start, stop - start, crc, 0))
@@ -302,7 +295,7 @@ class LogWriter:
 
     def __repr__(self) -> str:
         state = f"broken: {self.broken}" if self.broken else "closed" if self._file is None else "open"
-        return f"<LogWriter {str(self.path)!r}, {self._number} commits, {self._end} bytes, {state}>"
+        return f"<LogWriter {str(self.path)!r}, {self._number} commits, {self.size} bytes, {state}>"
 
     def _check(self) -> None:
         if self.broken:
@@ -325,44 +318,26 @@ class LogWriter:
         self.broken = reason
         file, self._file = self._file, None
         abandon(file)  # Before the datasets are let go: that would make HDF5 write once more.
-        self._frames = self._extents = self._commits = None
 
-    def _write_frames(self, data: bytes | bytearray | memoryview, size: int) -> None:
-        end = self._end + size
-        if end > self._room:
-            room = -(-max(end, self._room + min(self._room, _GROWTH)) // _CHUNK) * _CHUNK
-            self._frames.id.set_extent((room,))
-            self._room = room
-        self._write("frames", self._frames, self._end, np.frombuffer(data, np.uint8))
-        self._end = end
+    def _write_frames(self, data: memoryview) -> None:
+        self._frames.append(data)
 
     def _write_commit(self, time_ns: int, flags: int, durable: bool) -> None:
         rows = np.array(self._pending, EXTENT)
-        extents_end = self._extents_end + len(rows)
-        if len(rows):
-            self._extents.id.set_extent((extents_end,))
-            self._write("extents", self._extents, self._extents_end, rows)
-            self._frames.id.flush()
-            self._extents.id.flush()
-        row = np.array([(self._number + 1, time_ns, self._end, extents_end, flags, 0)], COMMIT)
+        self._extents.append(_bytes_of(rows))
+        row = np.array([(self._number + 1, time_ns, self._frames.end, self._extents.rows, flags, 0)], COMMIT)
         row["crc32"] = commit_crc(row, rows)
-        self._commits.id.set_extent((self._number + 1,))
-        self._write("commits", self._commits, self._number, row)
-        self._commits.id.flush()
+        self._frames.flush()
+        self._extents.flush()
+        self._commits.append(_bytes_of(row))
+        self._commits.flush()
         if durable:
             self._sync()
         self._number += 1
-        self._extents_end = extents_end
         self._pending.clear()
 
     def _sync(self) -> None:
         _SYNC(self._descriptor)
-
-    def _write(self, name: str, dataset: Any, start: int, values: np.ndarray[Any, Any]) -> None:
-        # The low-level call: a tenth of the cost of h5py's indexing for small batches.
-        space = dataset.id.get_space()
-        space.select_hyperslab((start,), (len(values),))
-        dataset.id.write(h5s.create_simple((len(values),)), space, values, self._types[name])
 
     def _copy(self, old: LogReader) -> None:
         commits, extents = old.commits, old.extents
@@ -371,18 +346,20 @@ class LogWriter:
         def copy() -> None:
             for start in range(0, end, _COPY):
                 block = old.read(start, min(end, start + _COPY) - start)
-                self._write_frames(block.data, len(block))
-            self._extents.id.set_extent((len(extents),))
-            self._write("extents", self._extents, 0, extents)
-            self._frames.id.flush()
-            self._extents.id.flush()
-            self._commits.id.set_extent((len(commits),))
-            self._write("commits", self._commits, 0, commits)
-            self._commits.id.flush()
+                self._write_frames(memoryview(block.data).cast("B"))
+            self._extents.append(_bytes_of(extents))
+            self._frames.flush()
+            self._extents.flush()
+            self._commits.append(_bytes_of(commits))
+            self._commits.flush()
             self._sync()
 
         self._guard(copy)
-        self._number, self._extents_end = len(commits), len(extents)
+        self._number = len(commits)
+
+
+def _bytes_of(rows: np.ndarray[Any, Any]) -> memoryview:
+    return memoryview(rows.tobytes())
 
 
 def _keep(path: Path) -> None:

@@ -8,15 +8,15 @@ signatures; what cannot be in them is said here. The layouts are those of the HD
 
 from __future__ import annotations
 
-import mmap
 import os
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
 LARGEST = 1 << 26
 """Bytes of the largest file that is searched: its metadata would take too long to find in a larger one."""
 
+_WINDOW, _OVERLAP = 1 << 22, 256
 _MASK = 0xFFFFFFFF
 _TREE, _HEAP = b"BTHD\0", b"FRHP\0"
 _TREE_END, _HEAP_END = 34, 142
@@ -36,22 +36,34 @@ def check(path: str | os.PathLike[str]) -> None:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        if not 0 < os.fstat(descriptor).st_size <= LARGEST:
-            return
-        try:
-            data: Any = mmap.mmap(descriptor, 0, prot=mmap.PROT_READ)
-        except OSError:  # a file system without maps
-            data = os.pread(descriptor, LARGEST, 0)
+        if 0 < os.fstat(descriptor).st_size <= LARGEST:
+            for start, data in _windows(descriptor):
+                _search(start, data)
     finally:
         os.close(descriptor)
+
+
+def _windows(descriptor: int) -> Iterator[tuple[int, bytes]]:
+    """Yield the file piece by piece, each with the start of the next, so that no header is cut in two.
+
+    It is read and not mapped: the file may be cut off meanwhile, or have holes on a full disk, and a map would then
+    end the process.
+    """
+    start = 0
+    while data := os.pread(descriptor, _WINDOW + _OVERLAP, start):
+        yield start, data
+        start += _WINDOW
+
+
+def _search(start: int, data: bytes) -> None:
     for sign, end, odd in ((_TREE, _TREE_END, _odd_tree), (_HEAP, _HEAP_END, _odd_heap)):
         at = data.find(sign)
         while at >= 0:
-            header = bytes(data[at : at + end])
+            header = data[at : at + end]
             found = data[at + end : at + end + 4]
             # By its checksum, since the signature alone may also stand somewhere by chance, or be cut off.
             if len(found) == 4 and odd(header) and found == checksum(header).to_bytes(4, "little"):
-                raise ValueError(f"its metadata at byte {at} is not as HDF5 writes it")
+                raise ValueError(f"its metadata at byte {start + at} is not as HDF5 writes it")
             at = data.find(sign, at + 1)
 
 

@@ -180,3 +180,11 @@ def test_a_header_that_is_cut_off_by_the_end_of_the_file_is_none(sign: bytes, tm
     path = tmp_path / "cut.h5"
     path.write_bytes(bytes(100) + sign)
     metadata.check(path)
+
+
+@pytest.mark.parametrize("at", [0, 100, (1 << 22) - 20, (1 << 22) + 100, 2 << 22])
+def test_an_odd_header_is_found_wherever_it_lies(at: int, tmp_path: Path) -> None:
+    path, header = tmp_path / "odd.h5", b"BTHD\0" + bytes(29)  # a tree whose nodes have no size
+    path.write_bytes(bytes(at) + header + metadata.checksum(header).to_bytes(4, "little") + bytes(5000))
+    with pytest.raises(ValueError, match=f"at byte {at} is not as HDF5"):
+        metadata.check(path)
