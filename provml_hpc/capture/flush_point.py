@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from provml_hpc import wire
 from provml_hpc.capture.intake import LANE, Intake
 from provml_hpc.errors import TransportError
+from provml_hpc.transport import Report
 
 if TYPE_CHECKING:
     from provml_hpc.capture.session import Session
-    from provml_hpc.journal import Journal
+    from provml_hpc.journal import Journal, Sealed
     from provml_hpc.transport import Agreement
 
 
@@ -43,18 +44,22 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
     TransportError
         The ranks could not meet: one left, or did not come in time.
     """
-    from provml_hpc.transport import Report
-
     if session.broken is not None:
         raise TransportError(session.broken)
     began = perf_counter_ns()
-    session.write_dropped()
+    if session.dropped:
+        session.write_dropped()
     # Other threads are kept out only while their journals are read. They log on while this one waits for other ranks,
     # which may wait for what those threads do next.
-    with session.side.held() as side, session.counters.held() as counters:
-        journals = [j for j in (session.journal, side, counters) if j is not None]
-        marks = [journal.mark() for journal in journals]
-        parcels = _parcels(journals)
+    lanes: list[tuple[Journal, Sealed]] = []
+    parcels: list[memoryview] = []
+    with session.side.lock, session.counters.lock:
+        for journal in (session.journal, session.side.journal, session.counters.journal):
+            if journal is not None:
+                sealed = journal.seal()
+                if sealed.chunks:
+                    lanes.append((journal, sealed))
+                    parcels += _parcel(journal, sealed)
     if session.orphans is not None:
         parcels += session.orphans.parcels()
     size = sum(map(len, parcels))
@@ -64,11 +69,15 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         stop_requested=session.stop_signalled or session.stop_requested,
         requests=session.digester.requests(),
     )
-    writing = _Writing(session)
-    met, appended = perf_counter_ns(), session.cost_ns["append"]
-    agreement, answer = session.transport.meet(report, parcels, writing.take, writing.answer, deadline=deadline)
+    cost = session.cost_ns
+    met, appended = perf_counter_ns(), cost["append"]
+    if session.is_writer:
+        writing = _Writing(session)
+        agreement, answer = session.transport.meet(report, parcels, writing.take, writing.answer, deadline=deadline)
+    else:
+        agreement, answer = session.transport.meet(report, parcels, None, None, deadline=deadline)
     # On the writer rank the time in which it writes is not the gather's.
-    session.cost_ns["gather"] += perf_counter_ns() - met - (session.cost_ns["append"] - appended)
+    cost["gather"] += perf_counter_ns() - met - (cost["append"] - appended)
     # No answer means that all is well, as it nearly always is.
     trouble, reading = json.loads(answer) if answer else ("", {})
     if trouble:
@@ -80,8 +89,9 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         if session.orphans is not None:
             session.orphans.remove()
             session.orphans = None
-        with session.side.held(), session.counters.held():
-            for journal, mark in zip(journals, marks, strict=True):
+        with session.side.lock, session.counters.lock:
+            for journal, sealed in lanes:
+                mark = sealed.mark
                 session.last_committed = max(session.last_committed, mark.sequence)
                 # What a signal handler or a finaliser logs now may come between any two steps of this thread. So where
                 # one did, all stays where it is and is sent once more; readers take each sequence once.
@@ -90,33 +100,27 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
     session.stop_requested = agreement.any_stop  # once it was said, every rank says it again
     if agreement.has_requests:
         session.digester.accept(reading.get(str(session.transport.rank), []))
-    session.cost_ns["flush"] += perf_counter_ns() - began
-    session.cost_ns["flush_points"] += 1
+    cost["flush"] += perf_counter_ns() - began
+    cost["flush_points"] += 1
     return agreement, trouble
 
 
-def _parcels(journals: list[Journal]) -> list[memoryview]:
-    """Return what goes to the writer rank: for each lane a head and its frames."""
-    parcels: list[memoryview] = []
-    for journal in journals:
-        chunks = journal.chunks()
-        if chunks:
-            checksum = journal.seal()  # the file keeps it, so that it covers the way there too
-            first = wire.HEADER.unpack_from(chunks[0])[2]
-            size = sum(map(len, chunks))
-            source = journal.source
-            head = LANE.pack(source.rank, source.lane, first, journal.sequence, size, checksum)
-            parcels += [memoryview(head), *chunks]
-    return parcels
+def _parcel(journal: Journal, sealed: Sealed) -> list[memoryview]:
+    """Return what goes to the writer rank of one lane: a head, and behind it the frames."""
+    source, chunks = journal.source, sealed.chunks
+    first = wire.HEADER.unpack_from(chunks[0])[2]
+    # The file keeps the checksum, so that it covers the way there too.
+    head = LANE.pack(source.rank, source.lane, first, sealed.mark.sequence, sum(map(len, chunks)), sealed.checksum)
+    return sealed.behind(head)
 
 
 class _Writing:
-    """What the writer rank does at a flush point; on the others it is not called."""
+    """What the writer rank does at a flush point."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
         storage = session.storage
-        self._intake = Intake(storage, session.meta["attempt"]) if session.is_writer and storage else None
+        self._intake = Intake(storage, session.meta["attempt"]) if storage else None
 
     def take(self, data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
         """Append what came, where there is a file."""

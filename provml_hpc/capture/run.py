@@ -94,7 +94,7 @@ class Run(Activity):
         Ranks that are at their end already take part by themselves. Inside a rank's own activity it warns once and
         does nothing.
         """
-        if any(inner._own for inner in _all_open(self)):
+        if _inside_own(self):
             if not self._flush_warned:
                 self._flush_warned = True
                 self._session.trouble(
@@ -154,11 +154,9 @@ class Run(Activity):
         self._session.leave(reason, "" if outcome == records.COMPLETED else kind.__name__, outcome)
 
 
-def _all_open(activity: Node) -> list[Node]:
-    found = list(activity._open)
-    for inner in activity._open:
-        found += _all_open(inner)
-    return found
+def _inside_own(activity: Node) -> bool:
+    """Whether an activity of this rank alone is open in this one, at any depth."""
+    return any(inner._own or _inside_own(inner) for inner in activity._open)
 
 
 def init(

@@ -148,7 +148,7 @@ class SampleLog:
 
     def _from_other_thread(self, names: tuple[str, ...], step: int, values: tuple[float, ...]) -> None:
         stage = self._activity._stage()
-        with self._session.side.held():
+        with self._session.side.lock:
             if names not in stage._samples._aside:
                 self._session.layouts_aside += 1
                 stage._samples._aside[names] = self._session.layouts_aside

@@ -8,8 +8,9 @@ import os
 import threading
 import weakref
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +204,8 @@ class Session(Losses):
 
     def sample_aside(self, layout: int, step: int, section: int, values: tuple[float, ...]) -> None:
         """Append a sample from another thread than the run's own, or count it where there is no room."""
-        with self.side.held() as side:
+        with self.side.lock:
+            side = self.side.journal
             if side is not None and side.write_sample(layout, step, section, values):
                 return
         told = self._aside.get(layout)
@@ -241,16 +243,15 @@ class Session(Losses):
         """Bring all ranks' records into the file; *collective*."""
         if self.ended or os.getpid() != self._pid:
             return
-        with self.meeting("a flush point failed"):
-            flush_point.take_part(self, finishing=False)
+        self._meet("a flush point failed", partial(flush_point.take_part, self, finishing=False))
 
     def finish(self, deadline: float | None = None) -> None:
         """End the run on all ranks: last records, last commit, the closed file; *collective*."""
         if self.ended or os.getpid() != self._pid:
             return
         try:
-            with self.meeting("the end of the run failed"):
-                ending.finish(self, self.close_timeout if deadline is None else deadline)
+            seconds = self.close_timeout if deadline is None else deadline
+            self._meet("the end of the run failed", partial(ending.finish, self, seconds))
         finally:
             self.let_go()
 
@@ -258,14 +259,17 @@ class Session(Losses):
         """Go on with the ranks of another communicator; *collective* over it, also where the run has ended."""
         if os.getpid() != self._pid:
             return
-        refusal: ProvMLError | None = None
-        with self.meeting("the run could not be bound to the communicator"):
+        refusals: list[ProvMLError] = []
+
+        def bind() -> None:
             try:
                 rebinding.rebind(self, comm)
             except (UsageError, StateError) as error:  # on all ranks, and only the user can mend it
-                refusal = error
-        if refusal is not None:
-            raise refusal
+                refusals.append(error)
+
+        self._meet("the run could not be bound to the communicator", bind)
+        if refusals:
+            raise refusals[0]
 
     def leave(self, reason: str, error: str, outcome: str = records.FAILED) -> None:
         """End this rank's part without the others: an exception is on its way, so nothing collective may happen."""
@@ -279,11 +283,10 @@ class Session(Losses):
         finally:
             self.let_go()
 
-    @contextmanager
-    def meeting(self, failed: str) -> Iterator[None]:
+    def _meet(self, failed: str, work: Callable[[], object]) -> None:
         """See that what goes wrong while the ranks meet stops no training, and leaves no rank waiting for this one."""
         try:
-            yield
+            work()
         except TransportError as error:
             self.give_up(error)
         except ProvMLError as error:  # all ranks were told, and a strict run raises it on all

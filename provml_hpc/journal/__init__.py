@@ -12,6 +12,7 @@ Layout of a journal file, little endian::
     32    u32 attempt | 36 u32 rank | 40 u32 lane | 44 u32 segment
     48    u64 bytes of the file | 56 u32 length of the description
     64    the description: JSON text with the run's uuid, name, phase, study and output
+    4032  room for what stands before the frames when they are sent; of no meaning to a reader
     4096  frames
 
 One journal is a chain of *segments*. Samples go into the first only, whose size is the bound that the user set.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from provml_hpc.journal.dead import DeadSegment, SegmentHead
 from provml_hpc.journal.folders import node_folders, own_folder, pid_namespace, safe_folder
-from provml_hpc.journal.journal import Journal, Mark, SideJournal
+from provml_hpc.journal.journal import Journal, Mark, Sealed, SideJournal
 from provml_hpc.journal.segment import FIRST, KEPT_FREE, Segment, file_name, reserve
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "DeadSegment",
     "Journal",
     "Mark",
+    "Sealed",
     "Segment",
     "SegmentHead",
     "SideJournal",

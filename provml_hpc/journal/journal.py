@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import threading
@@ -15,12 +14,13 @@ from typing import Any, NamedTuple
 from provml_hpc import records, wire
 from provml_hpc.errors import StateError, StorageError
 from provml_hpc.journal.folders import pid_namespace
-from provml_hpc.journal.segment import FIRST, KEPT_FREE, Segment, describe, file_name
+from provml_hpc.journal.segment import FIRST, HEAD_ROOM, KEPT_FREE, Segment, describe, file_name
 from provml_hpc.records import Source
 
 _FURTHER = 1 << 20
 _FURTHER_ONES = "further ones"
 """The name under which is counted what finds no room for a name of its own."""
+_NOTHING = memoryview(b"")
 _LOST_AT = wire.HEADER.size + 16
 """Where in its frame a :class:`~provml_hpc.records.Dropped` has its count."""
 
@@ -34,6 +34,25 @@ class Mark(NamedTuple):
     """The segment that it lies in, counted from 0."""
     length: int
     """Where it ends there."""
+
+
+class Sealed(NamedTuple):
+    """All of a journal that was not committed when it was sealed."""
+
+    chunks: list[memoryview]
+    """Its frames in order, as views that are good until :meth:`Journal.restart` or :meth:`Journal.keep_later`."""
+    checksum: int
+    """The CRC-32 of them all."""
+    mark: Mark
+    """How far the journal was filled."""
+    lead: memoryview
+    """The first of the chunks, with the room before it."""
+
+    def behind(self, head: bytes) -> list[memoryview]:
+        """Return the chunks with a head of at most `HEAD_ROOM` bytes before the first of them, without a copy."""
+        lead = self.lead[HEAD_ROOM - len(head) :]
+        lead[: len(head)] = head
+        return [lead, *self.chunks[1:]]
 
 
 class Journal:
@@ -200,22 +219,24 @@ class Journal:
         state[1] = sequence + 1
         return True
 
-    def seal(self) -> int:
-        """Checksum all that is pending, segment by segment, and return the checksum of the whole."""
-        self._counts.clear()  # the checksum covers them as they are
-        whole = self._segments[0].seal()
-        for segment in self._segments[1:]:
-            segment.seal()
-            whole = zlib.crc32(segment.view[FIRST : segment.length], whole)
-        return whole
-
-    def mark(self) -> Mark:
-        """Return how far it is filled, for :meth:`keep_later`."""
-        return Mark(self.sequence, len(self._segments) - 1, self._segments[-1].length)
-
-    def chunks(self) -> list[memoryview]:
-        """Return the pending frames, in order, as views that are good until :meth:`restart` or :meth:`keep_later`."""
-        return [segment.view[FIRST : segment.length] for segment in self._segments if segment.length > FIRST]
+    def seal(self) -> Sealed:
+        """Checksum all that is pending, segment by segment, and return it."""
+        while True:
+            following = self.state[1]
+            self._counts.clear()  # the checksum covers them as they are
+            chunks: list[memoryview] = []
+            whole, end, lead = 0, FIRST, _NOTHING
+            for segment in self._segments:
+                end, checksum = segment.seal()
+                if end > FIRST:
+                    if chunks:
+                        checksum = zlib.crc32(segment.view[FIRST:end], whole)
+                    else:
+                        lead = segment.view[FIRST - HEAD_ROOM : end]
+                    whole = checksum
+                    chunks.append(segment.view[FIRST:end])
+            if self.state[1] == following:  # else a signal handler or a finaliser logged something meanwhile
+                return Sealed(chunks, whole, Mark(following - 1, len(self._segments) - 1, end), lead)
 
     def restart(self) -> None:
         """Begin anew after a commit; further segments go."""
@@ -272,8 +293,10 @@ class SideJournal:
 
     def __init__(self, make: Callable[[], Journal]) -> None:
         self._make = make
-        self._lock = threading.RLock()
-        self._journal: Journal | None = None
+        self.lock = threading.RLock()
+        """Held while the journal is written to; so whoever reads it holds it too."""
+        self.journal: Journal | None = None
+        """The journal, where there is one: none before the first record, and none once it is closed."""
         self._closed = False
 
     def write(self, record: records.Record) -> int:
@@ -286,15 +309,15 @@ class SideJournal:
         StorageError
             There is no room.
         """
-        with self._lock:
+        with self.lock:
             return self._open().write(record)
 
     def _open(self) -> Journal:
         if self._closed:
             raise StateError("the journal is closed; end the threads that log before the run")
-        if self._journal is None:
-            self._journal = self._make()
-        return self._journal
+        if self.journal is None:
+            self.journal = self._make()
+        return self.journal
 
     def count(self, activity: int, reason: str, name: str, lost: int) -> None:
         """Count what could not be kept, from any thread; see :meth:`Journal.count`.
@@ -304,14 +327,8 @@ class SideJournal:
         StateError, StorageError
             As :meth:`write`.
         """
-        with self._lock:
+        with self.lock:
             self._open().count(activity, reason, name, lost)
-
-    @contextlib.contextmanager
-    def held(self) -> Any:
-        """Keep the other threads out while a flush point reads the journal; gives the journal, or None."""
-        with self._lock:
-            yield None if self._closed else self._journal
 
     def close(self, *, remove: bool, spare: bool = False) -> bool:
         """Close the journal, if there is one; none is made any more.
@@ -323,10 +340,11 @@ class SideJournal:
         spare
             But not where it has frames that are not committed; the answer is then True.
         """
-        with self._lock:
+        with self.lock:
             self._closed = True
-            if self._journal is None:
+            journal, self.journal = self.journal, None
+            if journal is None:
                 return False
-            spared = spare and self._journal.pending > 0
-            self._journal.close(remove=remove and not spared)
+            spared = spare and journal.pending > 0
+            journal.close(remove=remove and not spared)
             return spared

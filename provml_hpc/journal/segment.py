@@ -21,6 +21,8 @@ FIRST = 4096
 """Where the frames begin."""
 IDENTITY = struct.Struct("<IIIIQI")
 """Attempt, rank, lane, segment, bytes of the file, length of the description; at byte 32."""
+HEAD_ROOM = 64
+"""Bytes before the frames that are kept free for what is to stand before them on their way."""
 KEPT_FREE = 1024
 """Bytes of a segment that only counts may take, so that a full disk still takes the count of what was dropped."""
 _ZEROS = bytes(1 << 20)
@@ -70,7 +72,10 @@ def reserve(descriptor: int, size: int) -> None:
 def describe(description: dict[str, Any]) -> bytes:
     """Return the description as JSON that fits; what is too long for that is cut, the longest text first."""
     fitting = dict(description)
-    while len(text := json.dumps(fitting, ensure_ascii=False).encode("utf-8", "backslashreplace")) > FIRST - 64:
+    while (
+        len(text := json.dumps(fitting, ensure_ascii=False).encode("utf-8", "backslashreplace"))
+        > FIRST - HEAD_ROOM - 64
+    ):
         longest = max(fitting, key=lambda name: len(str(fitting[name])))
         value = str(fitting[longest])
         if len(value) > 36:  # a uuid stays whole
@@ -127,13 +132,14 @@ class Segment:
         """The end of the last whole frame."""
         return int(self._words[1])
 
-    def seal(self) -> int:
-        """Write the checksum of all frames, as a commit or a crash path does, and return it."""
-        length = self.length
-        self._words[2] = 0
-        self._words[3] = checksum = zlib.crc32(self.view[FIRST:length])
-        self._words[2] = length
-        return checksum
+    def seal(self) -> tuple[int, int]:
+        """Write the checksum of all frames, as a commit or a crash path does; return where they end, and it."""
+        words = self._words
+        length = words[1]
+        words[2] = 0
+        words[3] = checksum = zlib.crc32(self.view[FIRST:length])
+        words[2] = length
+        return length, checksum
 
     def restart(self) -> None:
         """Begin anew: what was here is safe elsewhere."""

@@ -20,16 +20,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import h5py
-import numpy as np
 
 from provml_hpc.errors import OutputExistsError, StateError, StorageError
 from provml_hpc.records import Source
 from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.appended import Appended
 from provml_hpc.storage.log_format import (
-    COMMIT,
+    COMMIT_BYTES,
     DATASETS,
-    EXTENT,
+    EXTENT_BYTES,
     LOG_VERSION,
     OPTIONS,
     brief,
@@ -63,7 +62,7 @@ class LogWriter:
         self.broken: str | None = None
         """What went wrong, or None."""
         self._file = file
-        self._pending: list[tuple[int, ...]] = []
+        self._pending = bytearray()  # the extents of what no commit covers yet
         self._number = 0
         self._descriptor = int(file.id.get_vfd_handle())
         self._frames, self._extents, self._commits = (
@@ -237,7 +236,7 @@ class LogWriter:
         self._guard(self._write_frames, view)
         for source, first, last, start, stop, known in whole:
             crc = zlib.crc32(view[start:stop]) if known is None else known
-            self._pending.append((number, *source, 0, first, last, base + start, stop - start, crc, 0))
+            self._pending += EXTENT_BYTES.pack(number, *source, 0, first, last, base + start, stop - start, crc, 0)
 
     def commit(self, time_ns: int, *, flags: int = 0, durable: bool = True) -> int:
         """Make everything appended count, and return the number of the commit.
@@ -323,13 +322,13 @@ class LogWriter:
         self._frames.append(data)
 
     def _write_commit(self, time_ns: int, flags: int, durable: bool) -> None:
-        rows = np.array(self._pending, EXTENT)
-        self._extents.append(_bytes_of(rows))
-        row = np.array([(self._number + 1, time_ns, self._frames.end, self._extents.rows, flags, 0)], COMMIT)
-        row["crc32"] = commit_crc(row, rows)
+        extents = bytes(self._pending)
+        self._extents.append(memoryview(extents))
+        row = self._number + 1, time_ns, self._frames.end, self._extents.rows, flags
         self._frames.flush()
         self._extents.flush()
-        self._commits.append(_bytes_of(row))
+        crc = commit_crc(COMMIT_BYTES.pack(*row, 0), extents)
+        self._commits.append(memoryview(COMMIT_BYTES.pack(*row, crc)))
         self._commits.flush()
         if durable:
             self._sync()
@@ -347,19 +346,15 @@ class LogWriter:
             for start in range(0, end, _COPY):
                 block = old.read(start, min(end, start + _COPY) - start)
                 self._write_frames(memoryview(block.data).cast("B"))
-            self._extents.append(_bytes_of(extents))
+            self._extents.append(memoryview(extents.tobytes()))
             self._frames.flush()
             self._extents.flush()
-            self._commits.append(_bytes_of(commits))
+            self._commits.append(memoryview(commits.tobytes()))
             self._commits.flush()
             self._sync()
 
         self._guard(copy)
         self._number = len(commits)
-
-
-def _bytes_of(rows: np.ndarray[Any, Any]) -> memoryview:
-    return memoryview(rows.tobytes())
 
 
 def _keep(path: Path) -> None:

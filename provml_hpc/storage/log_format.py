@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ COMMIT = np.dtype(
         ("crc32", "<u4"),
     ]
 )
+EXTENT_BYTES, COMMIT_BYTES = struct.Struct("<QIIIIQQQQII"), struct.Struct("<QqQQII")
+"""The same for one row at a time, which numpy takes ten times as long for."""
 COMMIT_ROW = np.dtype([("number", "<i8"), ("time_ns", "<i8"), ("rows", "<i8"), ("bytes", "<i8")])
 """One commit, as a closed file and a reader tell of it: its number, its time, its frames and their bytes."""
 
@@ -75,9 +78,9 @@ def open_following(path: Path) -> Any:
     return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ, fapl=plist))
 
 
-def commit_crc(row: np.ndarray[Any, Any], extents: np.ndarray[Any, Any]) -> int:
-    """Return the checksum of one commit: over its row up to the checksum, then over its extents' rows."""
-    return zlib.crc32(extents.tobytes(), zlib.crc32(row.tobytes()[: COMMIT.fields["crc32"][1]]))  # type: ignore[index]
+def commit_crc(row: bytes, extents: bytes) -> int:
+    """Return the checksum of one commit: over the bytes of its row up to the checksum, then over its extents."""
+    return zlib.crc32(extents, zlib.crc32(row[: COMMIT.fields["crc32"][1]]))  # type: ignore[index]
 
 
 def put_attributes(file: Any, attributes: Mapping[str, str | int | float | bool | None]) -> None:

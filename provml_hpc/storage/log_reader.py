@@ -277,7 +277,7 @@ def _fault(
     if stop < start or stop > len(extents):
         return "names extents that are not there"
     own = extents[start:stop]
-    if int(row["crc32"]) != commit_crc(row, own):
+    if int(row["crc32"]) != commit_crc(row.tobytes(), own.tobytes()):
         return "has a checksum that does not hold"
     if int(row["number"]) != number or not (own["commit"] == number).all():
         return "is out of order"

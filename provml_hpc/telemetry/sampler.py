@@ -232,7 +232,8 @@ class Sampler:
                     self._fact("lost", f"{gone}", gauge.device)
                     self._fact("lost.time_ns", time_ns(), gauge.device)
                 continue
-            with self._journal.held() as journal:
+            with self._journal.lock:
+                journal = self._journal.journal
                 if journal is None:
                     raise _OverError
                 kept = journal.write_sample(number, self.turns, 0, values)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from provml_hpc.errors import TransportError, UsageError
 from provml_hpc.transport.clocks import Difference
@@ -23,8 +22,7 @@ TROUBLE_BYTES = 400
 """Longest text, in bytes of UTF-8, with which a rank tells the others what is wrong with it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(NamedTuple):
     """What one rank tells at the start of a flush point.
 
     Parameters
@@ -45,16 +43,14 @@ class Report:
     requests: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
+class Trouble(NamedTuple):
     """A rank that is not well, and why in its own words (cut to `TROUBLE_BYTES`)."""
 
     rank: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What all ranks know after a flush point; equal on all of them but for `sizes` and `requests`.
 
     Parameters
@@ -89,8 +85,7 @@ Answer = Callable[[Agreement, "Exception | None"], bytes]
 """Makes the writer rank's answer at a flush point, from what the ranks agree on and what the sink raised."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """A rank that left the run early.
 
     Parameters
@@ -148,7 +143,7 @@ class Transport(Protocol):
         report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        answer: Answer,
+        answer: Answer | None,
         *,
         deadline: float | None = None,
     ) -> tuple[Agreement, bytes]:
@@ -165,8 +160,8 @@ class Transport(Protocol):
             or a view larger than a round. Where all sizes are multiples of 8, so are the ends of the spans. Once it has
             raised it is not called again, and the bytes still to come are not asked for.
         answer
-            Called on the writer rank alone, when all bytes are there, with what the ranks agree on and what the sink
-            raised; what it returns is given to all ranks.
+            Called on the writer rank alone, which has to give one, when all bytes are there: with what the ranks agree
+            on and what the sink raised. What it returns is given to all ranks.
         deadline
             Seconds after which to give up.
 

@@ -48,7 +48,7 @@ WHAT = "a flush point"
 
 
 class Meeting:
-    """One rank's part in flush points, one after the other.
+    """The part in flush points, one after the other, of a rank that others send to: the writer rank, or a leader.
 
     Parameters
     ----------
@@ -80,20 +80,19 @@ class Meeting:
         report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        answer: Answer,
+        answer: Answer | None,
         until: float | None,
     ) -> tuple[Agreement, bytes]:
         """Take part in a flush point until a monotonic time in seconds; see `Transport.meet`."""
         self._until, self._error = until, None
         flat = flatten(chunks)
-        trouble = b"" if report.trouble is None else b"!" + clip(report.trouble, TROUBLE_BYTES)
-        flags = report.finishing * _FINISHING | report.stop_requested * _STOP
-        row = _ROW.pack(sum(chunk.nbytes for chunk in flat), flags, len(trouble), len(report.requests))
+        row, letter = _told(report, sum(map(len, flat)))
         table = self._collect(row, [_ROW.size] * (1 + len(self._tree.rows)))
         found = list(_ROW.iter_unpack(table))
-        letters = self._collect(trouble + report.requests, [one[2] + one[3] for one in found])
+        letters = self._collect(letter, [one[2] + one[3] for one in found])
         sizes = [one[0] for one in found]
         if self._tree.parent is None:
+            assert answer is not None
             self._take_in(flat, sizes, sink)
             agreement = self._agree(found, letters)
             payload = answer(agreement, self._error)
@@ -210,7 +209,7 @@ class Meeting:
         sent = [self._steps.send(data, branch[0], _DOWN) for branch in self._tree.children for data in messages]
         self._steps.wait(sent, WHAT, self._until)
 
-    # The other ranks.
+    # A leader.
 
     def _send_on(
         self, flat: list[memoryview], sizes: list[int], table: bytearray, letters: bytearray
@@ -223,7 +222,7 @@ class Meeting:
             parts = [min(size, self._quota) for size in left]
             mine = cut(flat, done, done + parts[0])
             done += parts[0]
-            if self._tree.children and any(parts[1:]):
+            if any(parts[1:]):
                 total = sum(parts)
                 room = self._make_room(total)
                 room[: parts[0]] = mine
@@ -232,36 +231,102 @@ class Meeting:
             if mine.nbytes:
                 sent.append(self._steps.send(mine, parent, _UP))
             left = [size - part for size, part in zip(left, parts, strict=True)]
-            word = bytearray(_SIZE)
-            coming = self._steps.receive(word, parent, _DOWN)
-            # First what the others may need this rank for: MPI moves bytes only while it is called.
-            self._steps.wait(sent, WHAT, self._until)
-            self._steps.wait([coming], WHAT, self._until, alone=True)
-            sent = []
-            kind, flags, largest, troubled, length = _WORD.unpack_from(word)
-            if kind == _ANSWER:
+            word = _hear(self._steps, parent, sent, self._until)
+            if word[0] == _ANSWER:
                 break
+            sent = []
             self._ask(left)
-        messages = [word]
-        body = memoryview(word)[_WORD.size : _WORD.size + troubled + length]
-        if _WORD.size + troubled + length > _SIZE:
-            messages.append(bytearray(troubled + length))
-            body = memoryview(messages[1])
-            self._steps.wait([self._steps.receive(body, parent, _DOWN)], WHAT, self._until)
+        messages, agreement, payload = _understand(self._steps, parent, word, self._until)
         self._tell(messages)
-        trouble = tuple(Trouble(*one) for one in json.loads(bytes(body[:troubled]))) if troubled else ()
-        agreement = Agreement(
-            largest=largest,
-            all_finishing=bool(flags & _ALL),
-            any_finishing=bool(flags & _ANY),
-            any_stop=bool(flags & _STOPPED),
-            has_requests=bool(flags & _ASKED),
-            trouble=trouble,
-        )
-        return agreement, bytes(body[troubled:])
+        return agreement, payload
 
     def _make_room(self, size: int) -> memoryview:
         """Return memory for a round: fresh pages cost more than the bytes that fill them, so it is kept."""
         if len(self._room) < size:
             self._room = bytearray(size)
         return memoryview(self._room)
+
+
+class Leaf:
+    """The part in flush points of a rank that nobody sends to, which is nearly every one.
+
+    Parameters
+    ----------
+    steps
+        What sends and waits.
+    parent
+        The rank that it sends to.
+    quota
+        Bytes that go up at once.
+    """
+
+    def __init__(self, steps: Steps, parent: int, quota: int) -> None:
+        self._steps, self._parent, self._quota = steps, parent, quota
+
+    def forget(self) -> None:
+        """Do nothing: no memory is kept."""
+
+    def hold(
+        self,
+        report: Report,
+        chunks: Sequence[memoryview],
+        sink: Sink | None,
+        answer: Answer | None,
+        until: float | None,
+    ) -> tuple[Agreement, bytes]:
+        """Take part in a flush point until a monotonic time in seconds; see `Transport.meet`."""
+        steps, parent = self._steps, self._parent
+        flat = flatten(chunks)
+        size = sum(map(len, flat))
+        row, letter = _told(report, size)
+        sent = [steps.send(row, parent, _UP)]
+        if letter:
+            sent.append(steps.send(letter, parent, _UP))
+        for start in range(0, size or 1, self._quota):
+            if size:
+                mine = flat[0] if size == len(flat[0]) <= self._quota else cut(flat, start, start + self._quota)
+                sent.append(steps.send(mine, parent, _UP))
+            word = _hear(steps, parent, sent, until)
+            if word[0] == _ANSWER:
+                break
+            sent = []
+        _, agreement, payload = _understand(steps, parent, word, until)
+        return agreement, payload
+
+
+def _told(report: Report, size: int) -> tuple[bytes, bytes]:
+    """Return what a rank tells at first: its row, and its letter, which is empty where it has nothing to say."""
+    trouble = b"" if report.trouble is None else b"!" + clip(report.trouble, TROUBLE_BYTES)
+    flags = report.finishing * _FINISHING | report.stop_requested * _STOP
+    return _ROW.pack(size, flags, len(trouble), len(report.requests)), trouble + report.requests
+
+
+def _hear(steps: Steps, parent: int, sent: list[MPI.Request], until: float | None) -> bytearray:
+    """Return the word that comes down, once all that was sent has left."""
+    word = bytearray(_SIZE)
+    coming = steps.receive(word, parent, _DOWN)
+    # First what the others may need this rank for: MPI moves bytes only while it is called.
+    steps.wait(sent, WHAT, until)
+    steps.wait([coming], WHAT, until, alone=True)
+    return word
+
+
+def _understand(
+    steps: Steps, parent: int, word: bytearray, until: float | None
+) -> tuple[list[bytearray], Agreement, bytes]:
+    """Return the messages of an answer that begins with a word, what the ranks agree on, and the payload."""
+    _, flags, largest, troubled, length = _WORD.unpack_from(word)
+    messages, payload = [word], b""
+    trouble: tuple[Trouble, ...] = ()
+    if troubled + length:
+        body = memoryview(word)[_WORD.size : _WORD.size + troubled + length]
+        if _WORD.size + troubled + length > _SIZE:
+            messages.append(bytearray(troubled + length))
+            body = memoryview(messages[1])
+            steps.wait([steps.receive(body, parent, _DOWN)], WHAT, until)
+        trouble = tuple(Trouble(*one) for one in json.loads(bytes(body[:troubled]))) if troubled else ()
+        payload = bytes(body[troubled:])
+    agreement = Agreement(
+        largest, bool(flags & _ALL), bool(flags & _ANY), bool(flags & _STOPPED), bool(flags & _ASKED), trouble
+    )
+    return messages, agreement, payload

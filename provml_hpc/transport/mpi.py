@@ -22,7 +22,7 @@ from provml_hpc.transport.base import (
     pieces,
 )
 from provml_hpc.transport.clocks import Difference, measure
-from provml_hpc.transport.meeting import WHAT, Meeting
+from provml_hpc.transport.meeting import WHAT, Leaf, Meeting
 from provml_hpc.transport.steps import Steps
 from provml_hpc.transport.tree import grow
 
@@ -80,12 +80,15 @@ class Parallel:
         self._nodes = find_nodes(comm) if nodes is None and self._size >= NODE_FIRST else nodes
         self._meeting = self._plan()
 
-    def _plan(self) -> Meeting:
+    def _plan(self) -> Leaf | Meeting:
         tree = grow(self._rank, self._size, self._writer, self._nodes)
         quota = self._round_bytes // (self._size - 1 or 1)
         if self._nodes is not None:
             quota = min(quota, _LEADER_BYTES // tree.widest)
-        return Meeting(self._steps, tree, self._rank, max(quota // 8 * 8, 8), self._round_bytes)
+        quota = max(quota // 8 * 8, 8)
+        if tree.parent is not None and not tree.children:
+            return Leaf(self._steps, tree.parent, quota)
+        return Meeting(self._steps, tree, self._rank, quota, self._round_bytes)
 
     def __repr__(self) -> str:
         return f"<MPI transport: rank {self._rank} of {self._size}, writer rank {self._writer}>"
@@ -120,13 +123,13 @@ class Parallel:
         report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        answer: Answer,
+        answer: Answer | None,
         *,
         deadline: float | None = None,
     ) -> tuple[Agreement, bytes]:
         """Take a flush point, as in `Transport.meet`. *Collective*."""
         until = _until(deadline)
-        return self._steps.together(WHAT, lambda: self._meeting.hold(report, chunks, sink, answer, until))
+        return self._steps.together(WHAT, partial(self._meeting.hold, report, chunks, sink, answer, until))
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Give the writer rank's bytes to all ranks, as in `Transport.settle`. *Collective*."""

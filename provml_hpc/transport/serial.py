@@ -59,7 +59,7 @@ class Serial:
         report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        answer: Answer,
+        answer: Answer | None,
         *,
         deadline: float | None = None,
     ) -> tuple[Agreement, bytes]:
@@ -87,7 +87,7 @@ class Serial:
             if report.requests
             else (),
         )
-        return agreement, answer(agreement, failed)
+        return agreement, b"" if answer is None else answer(agreement, failed)
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.settle`."""

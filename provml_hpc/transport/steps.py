@@ -2,7 +2,7 @@
 
 Every step is made of non-blocking messages or collectives that are polled, with sleeps that grow with the time already
 waited; where nobody needs this rank meanwhile, they begin with a good part of what it waited before.
-Between two polls a rank looks for notices. A rank that leaves sends one to the writer rank, which relays it to all
+Every few polls a rank looks for notices. A rank that leaves sends one to the writer rank, which relays it to all
 others when it next looks. A notice says how many steps its sender had completed: a rank that waits in one of those goes
 on (its end needs nothing more of the leaver), a rank in a later one gives up. So all ranks agree on the last step that
 counts, whatever message overtook another.
@@ -44,6 +44,7 @@ _CROWDED, _CROWDED_STEPS = 200e-6, 64
 _SHORTEST, _LONGEST = 20e-6, 1e-3  # seconds of a sleep
 _SLEEP_SHARE = 1 / 8  # of the time waited so far: a late wake-up costs at most this share of the wait
 _USUAL_SHARE, _USUAL_LONGEST = 1 / 2, 20e-3  # of what the step took before, and at most: the first sleep
+_HEARING = 2e-3  # seconds between two looks for notices: each is another call of the MPI library
 _EVER = 1 << 62  # a step that nobody completes
 _GRACE = 10.0  # seconds for a step that a leaver had completed: its last bytes may have died with it
 _OUTLIVES = "OMPI_MCA_mpi_ft_enable"
@@ -202,10 +203,9 @@ class Steps:
         rest = self._usual(what) if alone else 0.0
         spin = _SPIN * _PATIENT if quick else _SPIN
         if rest > spin or not self._comes_at_once(requests, spin):
-            began = time.monotonic()
-            self._await(requests, what, until, rest)
+            took = self._await(requests, what, until, rest)
             if alone:  # how long bytes take to leave says nothing of how long an answer takes
-                self._waits[what] = time.monotonic() - began, self._waits.get(what, (0.0,))[0]
+                self._waits[what] = took, self._waits.get(what, (0.0,))[0]
 
     def _usual(self, what: str) -> float:
         """Return the seconds that a wait in which nobody needs this rank may begin with asleep."""
@@ -228,27 +228,32 @@ class Steps:
         self._crowded = max(self._crowded - 1, 0)
         return False
 
-    def _await(self, requests: list[MPI.Request], what: str, until: float | None, rest: float) -> None:
-        """Sleep and poll until requests are done; the first sleep takes at least `rest` seconds."""
+    def _await(self, requests: list[MPI.Request], what: str, until: float | None, rest: float) -> float:
+        """Sleep and poll until requests are done; the first sleep takes at least `rest` seconds.
+
+        Returns the seconds after which they were last seen not to be: nothing, where the first sleep was too long.
+        """
         done, started = self._mpi.Request.Testall, time.monotonic()
-        patience: float | None = None
+        heard, patience = started, 0.0
         while True:
-            self._listen()
-            self._heed(self._completed + 1, what)
             now = time.monotonic()
+            if now - heard >= _HEARING:
+                heard = now
+                self._listen()
+                if self._notices:
+                    self._heed(self._completed + 1, what)
+                    patience = patience or now + _GRACE
+                    if now >= patience:
+                        self._heed(_EVER, what)
             if until is not None and now >= until:
                 raise TransportError(
                     f"gave up waiting for {what}, since not all ranks came in time: "
                     "see what keeps them, or give a longer deadline"
                 )
-            if self._notices:
-                patience = patience or now + _GRACE
-                if now >= patience:
-                    self._heed(_EVER, what)
             time.sleep(max(rest, min((now - started) * _SLEEP_SHARE, _LONGEST), _SHORTEST))
             rest = 0.0
             if done(requests):
-                return
+                return now - started
 
     def check(self, what: str) -> None:
         """Raise what keeps this rank from its next step, if anything does."""
@@ -259,13 +264,11 @@ class Steps:
             reason = "a step was interrupted before its end: start no further flush point"
         if reason is not None:
             self.give_up(TransportError(reason))
-        try:
-            self._listen()
-            self._heed(self._completed + 1, what)
-        except self._mpi.Exception as error:
-            self._fail(error)
-        except PeerLeftError as failure:
-            self.give_up(failure)
+        if self._notices:  # what has come since the last one is heard while this rank waits
+            try:
+                self._heed(self._completed + 1, what)
+            except PeerLeftError as failure:
+                self.give_up(failure)
 
     def give_up(self, failure: TransportError) -> NoReturn:
         """Break for good, tell those who would wait, and raise the failure."""

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,10 +91,32 @@ def test_after_a_restart_the_sequence_goes_on_and_old_frames_are_gone(journal: J
         journal.write(Fact("run", "n", "text", "old"))
     journal.seal()
     journal.restart()
-    assert (journal.pending, journal.chunks(), dead(tmp_path)[0].frames()[1:]) == (0, [], (0, 0, 0))
+    assert (journal.pending, dead(tmp_path)[0].frames()[1:]) == (0, (0, 0, 0))
     assert dead(tmp_path)[0].seal_holds is None
     assert journal.write(Fact("run", "n", "text", "new")) == 6
     assert dead(tmp_path)[0].frames()[1:] == (6, 6, 0)
+
+
+def test_what_a_signal_handler_logs_in_the_middle_of_a_seal_is_sealed_too(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.write(Fact("run", "n", "text", "before"))
+    real, handled = Segment.seal, []
+
+    def interrupted(segment: Segment) -> tuple[int, int]:
+        found = real(segment)
+        if not handled:
+            handled.append(journal.write(Fact("run", "n", "text", "by a handler")))
+            journal.count(1, "buffer full", "loss", 2)
+        return found
+
+    monkeypatch.setattr(Segment, "seal", interrupted)
+    sealed = journal.seal()
+    assert sealed.mark.sequence == 3
+    assert sequences(b"".join(sealed.chunks)) == [1, 2, 3]
+    assert sealed.checksum == zlib.crc32(b"".join(sealed.chunks))
+    journal.count(1, "buffer full", "loss", 2)
+    assert sealed.checksum == zlib.crc32(b"".join(sealed.chunks)), "what is sealed is not changed any more"
 
 
 class TestWhatCameAfterTheMark:
@@ -105,8 +128,7 @@ class TestWhatCameAfterTheMark:
         before, after = {"small": (5, 5), "large": (5, 4000), "in further segments": (20_000, 5000)}[request.param]
         for _ in range(6):
             journal.write(Fact("run", "before", "text", "x" * before))
-        journal.seal()
-        mark = journal.mark()
+        mark = journal.seal().mark
         for number in range(13):
             journal.write(Fact("run", f"after {number}", "text", "x" * after))
         journal.count(1, "buffer full", "loss", 2)
@@ -118,9 +140,9 @@ class TestWhatCameAfterTheMark:
 
     def test_it_stays_and_the_rest_goes(self, marked: tuple[Journal, Mark], tmp_path: Path) -> None:
         journal, mark = marked
-        sent = b"".join(bytes(chunk) for chunk in journal.chunks())
+        sent = b"".join(bytes(chunk) for chunk in journal.seal().chunks)
         journal.keep_later(mark)
-        left = b"".join(bytes(chunk) for chunk in journal.chunks())
+        left = b"".join(bytes(chunk) for chunk in journal.seal().chunks)
         assert sequences(left) == list(range(7, 22))
         assert sent.endswith(left)
         journal.count(1, "buffer full", "loss", 4)
@@ -134,9 +156,9 @@ class TestWhatCameAfterTheMark:
             if (frame := wire.decode(one.frames()[0], at)) and isinstance(frame.record, Dropped)
         ]
         assert lost == [5, 1, 4], "a count that was begun stands where it is, and is raised nowhere else"
-        journal.seal()
+        mark = journal.seal().mark
         assert all(one.seal_holds for one in dead(tmp_path) if one.frames()[1])
-        journal.keep_later(journal.mark())
+        journal.keep_later(mark)
         assert (journal.pending, len(dead(tmp_path))) == (0, 1)
         assert journal.write_sample(1, 0, 0, (1.0,))
 
@@ -167,14 +189,14 @@ class TestWhatCameAfterTheMark:
         self, marked: tuple[Journal, Mark], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         journal, mark = marked
-        before = [bytes(chunk) for chunk in journal.chunks()]
+        before = [bytes(chunk) for chunk in journal.seal().chunks]
 
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(journal, "_open_segment", full)
         journal.keep_later(mark)
-        assert [bytes(chunk) for chunk in journal.chunks()] == before
+        assert [bytes(chunk) for chunk in journal.seal().chunks] == before
 
 
 def test_old_frames_behind_a_new_one_are_told_by_their_sequence(journal: Journal, tmp_path: Path) -> None:
@@ -198,12 +220,12 @@ def test_structure_goes_on_in_further_segments_and_samples_do_not(journal: Journ
     last = journal.sequence
     parts = [segment.frames() for segment in dead(tmp_path)]
     assert [first for _, first, _, _ in parts] == [1, parts[0][2] + 1, parts[1][2] + 1]
-    assert sequences(b"".join(journal.chunks())) == list(range(1, last + 1))
+    assert sequences(b"".join(journal.seal().chunks)) == list(range(1, last + 1))
     assert journal.pending == sum(len(frames) for frames, *_ in parts)
     journal.restart()
     assert len(list(tmp_path.glob("*.journal"))) == 1
     assert journal.write_sample(1, 1, 0, (1.0,))
-    assert sequences(journal.chunks()[0]) == [last + 1]
+    assert sequences(journal.seal().chunks[0]) == [last + 1]
 
 
 def test_a_record_larger_than_a_segment_gets_one_of_its_size(journal: Journal, tmp_path: Path) -> None:
@@ -212,7 +234,7 @@ def test_a_record_larger_than_a_segment_gets_one_of_its_size(journal: Journal, t
     journal.write(Fact("run", "small", "text", ""))
     assert [segment.frames()[1] for segment in dead(tmp_path)][:2] == [1, 2]
     assert sum(segment.frames()[3] for segment in dead(tmp_path)) == 0
-    block = b"".join(journal.chunks())
+    block = b"".join(journal.seal().chunks)
     found = [wire.decode(block, at) for at in split(block).records]
     assert [len(one.record.text) for one in found if one and isinstance(one.record, Fact)] == [0, 3 << 20, 0]
 
@@ -243,7 +265,7 @@ def test_what_the_recorder_cannot_take_is_taken_in_the_last_eighth_once(tmp_path
     record = recorder(journal, 1, 1, [0], otherwise)
     for step in range(3000):
         record(step, float(step))
-    block = b"".join(journal.chunks())
+    block = b"".join(journal.seal().chunks)
     kept = split(block).samples[1][:, 3].tolist()
     assert sorted(kept + refused) == list(range(3000))
     assert kept == sorted(kept)
@@ -382,7 +404,7 @@ def test_a_full_disk_is_an_error_and_no_dead_process(tiny_disk: Path) -> None:
         for _ in range(1000):
             journal.write(fact)
     count = journal.sequence
-    assert sequences(b"".join(journal.chunks())) == list(range(1, count + 1))
+    assert sequences(b"".join(journal.seal().chunks)) == list(range(1, count + 1))
     journal.restart()
     assert journal.write(fact) == count + 1, "after a commit there is room again"
     journal.close(remove=True)
@@ -491,10 +513,10 @@ def test_of_a_journal_only_what_was_published_is_read(tmp_path: Path) -> None:
 
 def test_a_closed_side_journal_takes_nothing_and_makes_no_file(tmp_path: Path) -> None:
     side = SideJournal(lambda: make(tmp_path, source=Source(1, 0, 1)))
-    with side.held() as held:
-        assert held is None
+    assert side.journal is None
     assert list(tmp_path.iterdir()) == []
     side.close(remove=True)
+    assert side.journal is None
     with pytest.raises(StateError, match="closed"):
         side.write(Fact("run", "n", "text", "1"))
     assert list(tmp_path.iterdir()) == []
@@ -512,8 +534,9 @@ def test_threads_that_share_the_side_journal_lose_nothing(tmp_path: Path) -> Non
         thread.start()
     for thread in threads:
         thread.join()
-    with side.held() as journal:
-        block = b"".join(journal.chunks())
+    with side.lock:
+        assert side.journal is not None
+        block = b"".join(side.journal.seal().chunks)
     assert sequences(block) == list(range(1, 801))
     found = [wire.decode(block, at) for at in split(block).records]
     for name in "0123":

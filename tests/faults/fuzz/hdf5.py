@@ -182,7 +182,7 @@ def _check_anew(mutant: bytearray, extents: Any, commits: Any, base: dict[str, i
     first = 0
     for at in range(len(commits)):
         last = min(int(commits[at]["extents_end"]), len(extents))
-        commits[at]["crc32"] = commit_crc(commits[at : at + 1], extents[first : max(first, last)])
+        commits[at]["crc32"] = commit_crc(commits[at].tobytes(), extents[first : max(first, last)].tobytes())
         first = max(first, last)
 
 

@@ -41,7 +41,7 @@ class Others:
 
 
 def logged(journal: Journal, layout: int = 1) -> list[tuple[int, int, tuple[float, ...]]]:
-    parts = split(b"".join(journal.chunks())).samples
+    parts = split(b"".join(journal.seal().chunks)).samples
     if layout not in parts:
         return []
     columns = samples(parts[layout])
@@ -139,7 +139,7 @@ def test_a_full_journal_is_handed_on(tmp_path: Path) -> None:
 
 def test_a_frame_is_what_the_wire_format_says(journal: Journal) -> None:
     recorder(journal, 3, 2, [11], Others())(5, 0.5, 0.25)
-    size, layout, sequence, _, step, section, *values = struct.unpack("<IIQqqQ2d", journal.chunks()[0])
+    size, layout, sequence, _, step, section, *values = struct.unpack("<IIQqqQ2d", journal.seal().chunks[0])
     assert (size, layout, sequence, step, section, values) == (56, 3, 1, 5, 11, [0.5, 0.25])
 
 

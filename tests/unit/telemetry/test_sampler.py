@@ -41,15 +41,17 @@ class Harness:
 
     def steps(self, number: int = 1) -> list[int]:
         """Return the turns that the journal has of a gauge."""
-        with self.journal.held() as journal:
-            data = b"".join(journal.chunks())
+        with self.journal.lock:
+            journal = self.journal.journal
+            data = b"".join(journal.seal().chunks)
         heads = [wire.SAMPLE_HEAD.unpack_from(data, at) for at, _, layout, _ in wire.walk(data) if layout == number]
         return [head[4] for head in heads]
 
     def said(self) -> list[records.Record]:
         """Return the records in the journal."""
-        with self.journal.held() as journal:
-            data = b"".join(journal.chunks())
+        with self.journal.lock:
+            journal = self.journal.journal
+            data = b"".join(journal.seal().chunks)
         frames = [wire.decode(data, at) for at, _, layout, _ in wire.walk(data) if not layout]
         return [frame.record for frame in frames if frame is not None]
 
