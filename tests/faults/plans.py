@@ -18,7 +18,7 @@ _CLOSING, _TABLES = "provml_hpc.storage.closing", "provml_hpc.storage.tables"
 JOB: dict[str, list[tuple[str, int, int]]] = {
     # phase: [(target, rank, most calls that a whole job makes)]
     "capture": [(f"{_JOURNAL}:Journal.write", ANY, 40), (f"{_JOURNAL}:Journal._open_segment", ANY, 3)],
-    "seal": [(f"{_JOURNAL}:Segment.seal", ANY, 6), (f"{_JOURNAL}:Journal.chunks", ANY, 6)],
+    "seal": [(f"{_JOURNAL}:Segment.seal", ANY, 6), (f"{_JOURNAL}:Journal.seal", ANY, 6)],
     "gather": [
         ("provml_hpc.transport.mpi:Parallel.meet", ANY, 6),
         ("provml_hpc.transport.steps:Steps.send", ANY, 12),
@@ -28,7 +28,7 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
     "before append": [(f"{_OUTPUT}:Output.append", WRITER, 18), (f"{_LOG}:LogWriter._write_frames", WRITER, 12)],
     "append to commit": [(f"{_OUTPUT}:Output.commit", WRITER, 6), (f"{_LOG}:LogWriter._sync", WRITER, 6)],
     "after commit": [
-        ("provml_hpc.transport.meeting:Meeting._tell", ANY, 6),
+        ("provml_hpc.transport.meeting:Meeting._tell", WRITER, 6),
         (f"{_JOURNAL}:Journal.restart", ANY, 6),
         (f"{_JOURNAL}:Segment.restart", ANY, 6),
         ("provml_hpc.storage.owner:Ownership.beat", WRITER, 6),
@@ -68,7 +68,7 @@ DYING: list[tuple[str, int, int]] = [
     ("provml_hpc.transport.steps:Steps.send", ANY, 12),
     (f"{_OUTPUT}:Output.append", WRITER, 4),
     (f"{_OUTPUT}:Output.commit", WRITER, 4),
-    ("provml_hpc.transport.meeting:Meeting._tell", ANY, 4),
+    ("provml_hpc.transport.meeting:Meeting._tell", WRITER, 4),
     (f"{_JOURNAL}:Journal.restart", ANY, 4),
 ]
 """What a rank dies in first, while the others could go on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,11 @@ def test_survivors_go_on(case: str, mpi_run: Run, tmp_path: Path) -> None:
     assert outcomes.keys() == set(range(RANKS))
 
 
+IN_DUP = re.compile(
+    r"Segmentation fault\s.*?most recent call first\S*\s+File \S+steps.py\S+ line \d+ in __init__\s", re.S
+)
+"""Open MPI 5.0 ends a rank that is in ``MPI_Comm_dup`` as another dies, once in some sixty times on a busy machine."""
+
 BEGINNING = {
     "one before there is a communicator": (Plan("begin", f"{MPI}:Steps", 1, False, 2), 1),
     "the writer before it has the output": (Plan("begin", f"{OUTPUT}:Output.claim", 1, False, 0), 1),
@@ -106,7 +112,12 @@ BEGINNING = {
 def test_a_death_before_all_have_heard_of_the_run(case: str, mpi_run: Run, tmp_path: Path) -> None:
     """Either all that are left have a run, which they bind anew, or none, and they begin one: nobody waits for ever."""
     plan, attempt = BEGINNING[case]
-    result = _survive(mpi_run, tmp_path, [plan])
+    for again in range(3):
+        tmp_path = tmp_path / str(again)
+        tmp_path.mkdir()
+        result = _survive(mpi_run, tmp_path, [plan])
+        if not IN_DUP.search(result.stderr):
+            break
     told, output = tmp_path / "told", tmp_path / "job.h5"
     assert guarantee.last_attempt(told) == (attempt, RANKS - 1), result.stderr
     for rank in range(RANKS - 1):

@@ -21,7 +21,7 @@ from tests.faults import acknowledged, guarantee, killing
 from tests.mpi import launch
 
 RANKS = 2
-KILL = killing.Plan("after commit", "provml_hpc.transport.meeting:Meeting._tell", 3, False, 1)
+KILL = killing.Plan("after commit", "provml_hpc.transport.meeting:_understand", 3, False, 1)
 IN_COMMIT = killing.Plan("append to commit", "provml_hpc.storage.output:Output.commit", 2, False, 0)
 
 Job = Callable[..., launch.Result]
