@@ -19,6 +19,7 @@ from benchmarks.harness import CONTROL, Report, estimate, kept, options, ratio, 
 from benchmarks.launch import LaunchError, job
 
 OFF = "off: PROVML_DISABLE=1"
+LEAST = "an empty function, and a bare gather and append"
 SHAPES = ((1, 1), (1, 20), (10, 1), (10, 20), (10, 1000), (100, 20), (1000, 20))
 """Milliseconds and values of a step."""
 
@@ -74,7 +75,11 @@ def note(report: Report, done: dict[str, Any], arguments: dict[str, Any], extra:
         }
         mean = estimate(on["capture cpu, mean of ranks"]).median * 1e6
         line = estimate(found["json.dumps + write"]["capture cpu, calls"]).median * 1e6
-        remark = f"calls {calls:.1f} us (json.dumps + write here: {line:.1f}, an empty call: {1e6 * nothing:.1f}); "
+        least = estimate(
+            [max(v - nothing, 0) / (arguments["step_ms"] / 1e3) * 100 for v in found[LEAST]["capture cpu"]]
+        )
+        remark = f"{LEAST}: {least.median:.3g} %; "
+        remark += f"calls {calls:.1f} us (json.dumps + write here: {line:.1f}, an empty call: {1e6 * nothing:.1f}); "
         remark += f"with flush points every {arguments['flush_every']} steps {mean:.1f} us on the mean of ranks"
         report.target(
             f"CPU of the capture on the slowest rank, share of a 10 ms step, {where}", 0.1, share, "%", remark

@@ -21,6 +21,8 @@ from mpi4py import MPI
 
 import provml_hpc as provml
 from benchmarks import arms
+from benchmarks.scenarios.flush import Bare
+from provml_hpc import wire
 
 Wait = Callable[[], None]
 PLACES = {"journal beside the output": "output", "journal on the node": "node", "journal in memory": "/dev/shm"}
@@ -163,6 +165,9 @@ def main() -> None:
     bare, packer = arms.called(events), struct.Struct(f"<5Q{events}d")
     room, pack = bytearray(packer.size), packer.pack_into
     ways["an empty function of the values"] = lambda step: bare(step, *values), lambda: None
+    frames = wire.SAMPLE_HEAD.size + 8 * events
+    plain = Bare(comm, folder / "plain.h5", frames * (arguments["flush_every"] or 1), durable=True)
+    ways["an empty function, and a bare gather and append"] = lambda step: bare(step, *values), plain.step
     ways["struct.pack_into"] = lambda step: pack(room, 0, 1, 2, 3, step, 5, *values), lambda: None
     lines = (folder / f"lines-{comm.rank}.jsonl").open("w")
     ways["json.dumps + write"] = (
@@ -191,6 +196,7 @@ def main() -> None:
         training.__exit__(None, None, None)
         run.finish()
     lines.close()
+    plain.close()
     nodes = comm.allreduce(1 if local == 0 else 0)
     if comm.rank == 0:
         library = MPI.Get_library_version().split("\n")[0][:60].replace(" Version:", "").strip("\x00 ")
