@@ -95,7 +95,9 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
                 session.last_committed = max(session.last_committed, mark.sequence)
                 # What a signal handler or a finaliser logs now may come between any two steps of this thread. So where
                 # one did, all stays where it is and is sent once more; readers take each sequence once.
-                if journal.sequence == mark.sequence or journal is not session.journal:
+                if journal is session.journal:
+                    journal.restart(mark)
+                else:
                     journal.keep_later(mark)
     session.stop_requested = agreement.any_stop  # once it was said, every rank says it again
     if agreement.has_requests:
@@ -121,6 +123,8 @@ class _Writing:
         self._session = session
         storage = session.storage
         self._intake = Intake(storage, session.meta["attempt"]) if storage else None
+        if storage is not None:
+            storage.forget()  # what a flush point that was cut short had appended comes again
 
     def take(self, data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
         """Append what came, where there is a file."""

@@ -25,10 +25,11 @@ from __future__ import annotations
 from provml_hpc.journal.dead import DeadSegment, SegmentHead
 from provml_hpc.journal.folders import node_folders, own_folder, pid_namespace, safe_folder
 from provml_hpc.journal.journal import Journal, Mark, Sealed, SideJournal
-from provml_hpc.journal.segment import FIRST, KEPT_FREE, Segment, file_name, reserve
+from provml_hpc.journal.segment import FIRST, HEAD_ROOM, KEPT_FREE, Segment, file_name, reserve
 
 __all__ = [
     "FIRST",
+    "HEAD_ROOM",
     "KEPT_FREE",
     "DeadSegment",
     "Journal",

@@ -48,15 +48,16 @@ class SegmentHead:
             self.published, self.sealed, self.crc = struct.unpack_from("<QQQ", head, 8)
             self.state = head[8:_STAYS] + head[FIRST:]
             """What differs once more was published, and once the segment began anew, since no sequence comes twice."""
-            self.identity = head[_STAYS:FIRST]
+            attempt, rank, lane, self.number, self._bound, length = IDENTITY.unpack_from(head, _STAYS)
+            end = 64 + min(length, FIRST - 64)
+            self.identity = head[_STAYS:end]
             """All of the head that stays as it is: source, segment, and the description with its process."""
             self._read_frames(descriptor, head[:FIRST])
         finally:
             os.close(descriptor)
-        attempt, rank, lane, self.number, self._bound, length = IDENTITY.unpack_from(head, _STAYS)
         self.source = Source(attempt, rank, lane)
         try:
-            self.description = json.loads(head[64 : 64 + min(length, FIRST - 64)])
+            self.description = json.loads(head[64:end])
         except (ValueError, RecursionError):
             self.description = {}
         if not isinstance(self.description, dict):

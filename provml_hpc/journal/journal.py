@@ -67,7 +67,7 @@ class Journal:
     run
         The uuid of the run.
     description
-        What recovery must know if nothing else is left; JSON of at most 4 KiB.
+        What recovery must know if nothing else is left; as JSON it is cut to what fits into the head.
     bound
         The size of the first segment in bytes, header included.
     """
@@ -221,31 +221,43 @@ class Journal:
 
     def seal(self) -> Sealed:
         """Checksum all that is pending, segment by segment, and return it."""
+        # A signal handler or a finaliser may log something between any two steps of this. So first it is settled how
+        # much is sealed; what comes while that is read lies behind it.
         while True:
             following = self.state[1]
             self._counts.clear()  # the checksum covers them as they are
-            chunks: list[memoryview] = []
-            whole, end, lead = 0, FIRST, _NOTHING
-            for segment in self._segments:
-                end, checksum = segment.seal()
-                if end > FIRST:
-                    if chunks:
-                        checksum = zlib.crc32(segment.view[FIRST:end], whole)
-                    else:
-                        lead = segment.view[FIRST - HEAD_ROOM : end]
-                    whole = checksum
-                    chunks.append(segment.view[FIRST:end])
-            if self.state[1] == following:  # else a signal handler or a finaliser logged something meanwhile
-                return Sealed(chunks, whole, Mark(following - 1, len(self._segments) - 1, end), lead)
+            ends = [segment.length for segment in self._segments]
+            if self.state[1] == following:
+                break
+        chunks: list[memoryview] = []
+        whole, lead = 0, _NOTHING
+        for segment, end in zip(self._segments, ends, strict=False):
+            checksum = segment.seal(end)
+            if end > FIRST:
+                if chunks:
+                    checksum = zlib.crc32(segment.view[FIRST:end], whole)
+                else:
+                    lead = segment.view[FIRST - HEAD_ROOM : end]
+                whole = checksum
+                chunks.append(segment.view[FIRST:end])
+        return Sealed(chunks, whole, Mark(following - 1, len(ends) - 1, ends[-1]), lead)
 
-    def restart(self) -> None:
-        """Begin anew after a commit; further segments go."""
+    def restart(self, mark: Mark) -> bool:
+        """Begin anew after a commit of all up to a mark, and return True; do nothing where more was logged since."""
+        further = self._segments[1:]
+        state, words = self.state, self.first.words
         self._counts.clear()
-        while len(self._segments) > 1:
-            self._segments.pop().close(remove=True)
-        self.first.restart()
-        self.state[0] = FIRST
+        if state[1] != mark.sequence + 1:
+            return False
+        # No call from here on, so that nothing that a signal handler logs can come between these, and be lost.
+        words[2] = 0
+        words[1] = FIRST
+        state[0] = FIRST
+        del self._segments[1:]
+        for segment in further:
+            segment.close(remove=True)
         self._numbered = 1
+        return True
 
     def keep_later(self, mark: Mark) -> None:
         """Begin anew after a commit of all up to a mark, with the frames that were written since then.
@@ -253,8 +265,7 @@ class Journal:
         They go by way of a segment of their own, so that whoever reads the journal after a kill finds each of them,
         once or twice. Where there is no room for that, all stays as it is and is sent once more.
         """
-        if self.sequence == mark.sequence:
-            self.restart()
+        if self.restart(mark):
             return
         ends = [FIRST] * len(self._segments)
         ends[mark.segment] = mark.length

@@ -132,14 +132,13 @@ class Segment:
         """The end of the last whole frame."""
         return int(self._words[1])
 
-    def seal(self) -> tuple[int, int]:
-        """Write the checksum of all frames, as a commit or a crash path does; return where they end, and it."""
+    def seal(self, end: int) -> int:
+        """Write the checksum of all frames up to an end, as a commit or a crash path does, and return it."""
         words = self._words
-        length = words[1]
         words[2] = 0
-        words[3] = checksum = zlib.crc32(self.view[FIRST:length])
-        words[2] = length
-        return length, checksum
+        words[3] = checksum = zlib.crc32(self.view[FIRST:end])
+        words[2] = end
+        return checksum
 
     def restart(self) -> None:
         """Begin anew: what was here is safe elsewhere."""

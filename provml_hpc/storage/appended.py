@@ -8,6 +8,7 @@ bytes may be written as those of any file. Readers notice nothing of it.
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -70,11 +71,16 @@ class Appended:
         stop = self.end + data.nbytes
         rows = stop // self._row if self._exact else -(-stop // (self._row * self._chunk)) * self._chunk
         if rows > self._rows:
-            self._id.set_extent((rows,))
-            self._rows, self._grown = rows, True
+            self._grown = True
+            try:
+                self._id.set_extent((rows,))
+            finally:  # an interrupt comes when the call is over
+                self._rows = rows
         while data.nbytes:
             place, left = self._place()
             written = os.pwrite(self._descriptor, data[:left], place)
+            if not written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self.end += written
             data = data[written:]
 

@@ -316,7 +316,7 @@ class LogWriter:
     def _break(self, reason: str) -> None:
         self.broken = reason
         file, self._file = self._file, None
-        abandon(file)  # Before the datasets are let go: that would make HDF5 write once more.
+        abandon(file)
 
     def _write_frames(self, data: memoryview) -> None:
         self._frames.append(data)

@@ -50,9 +50,9 @@ def _windows(descriptor: int) -> Iterator[tuple[int, bytes]]:
     end the process.
     """
     start = 0
-    while data := os.pread(descriptor, _WINDOW + _OVERLAP, start):
+    while start < LARGEST and (data := os.pread(descriptor, _WINDOW + _OVERLAP, start)):
         yield start, data
-        start += _WINDOW
+        start += len(data) - _OVERLAP if len(data) > _OVERLAP else len(data)
 
 
 def _search(start: int, data: bytes) -> None:

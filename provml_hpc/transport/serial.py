@@ -87,7 +87,8 @@ class Serial:
             if report.requests
             else (),
         )
-        return agreement, b"" if answer is None else answer(agreement, failed)
+        assert answer is not None  # this rank is the writer
+        return agreement, answer(agreement, failed)
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.settle`."""

@@ -9,7 +9,7 @@ from tests.faults.killing import Plan
 
 RANKS = 3
 WRITER = 0
-ANY = -1
+ANY, NOT_WRITER = -1, -2
 
 _SESSION, _JOURNAL = "provml_hpc.capture.session", "provml_hpc.journal"
 _OUTPUT, _LOG = "provml_hpc.storage.output", "provml_hpc.storage.log"
@@ -30,7 +30,7 @@ JOB: dict[str, list[tuple[str, int, int]]] = {
     "after commit": [
         ("provml_hpc.transport.meeting:Meeting._tell", WRITER, 6),
         (f"{_JOURNAL}:Journal.restart", ANY, 6),
-        (f"{_JOURNAL}:Segment.restart", ANY, 6),
+        ("provml_hpc.transport.meeting:_understand", NOT_WRITER, 6),
         ("provml_hpc.storage.owner:Ownership.beat", WRITER, 6),
     ],
     "close": [
@@ -69,6 +69,7 @@ DYING: list[tuple[str, int, int]] = [
     (f"{_OUTPUT}:Output.append", WRITER, 4),
     (f"{_OUTPUT}:Output.commit", WRITER, 4),
     ("provml_hpc.transport.meeting:Meeting._tell", WRITER, 4),
+    ("provml_hpc.transport.meeting:_understand", NOT_WRITER, 4),
     (f"{_JOURNAL}:Journal.restart", ANY, 4),
 ]
 """What a rank dies in first, while the others could go on."""
@@ -103,16 +104,20 @@ def job_plans(seed: int) -> Iterator[Plan]:
     while True:
         for phase, targets in JOB.items():
             target, rank, most = rng.choice(targets)
-            who = rng.randrange(RANKS) if rank == ANY else rank
-            yield Plan(phase, target, rng.randint(1, most), rng.random() < 0.5, who)
+            yield Plan(phase, target, rng.randint(1, most), rng.random() < 0.5, who(rng, rank, RANKS))
             if rng.random() < 0.5:
                 yield Plan("random moment", rank=rng.choice([*range(RANKS), -2]), delay_s=rng.uniform(0.0, 0.9))
+
+
+def who(rng: random.Random, rank: int, ranks: int) -> int:
+    """Return the rank that dies, of so many."""
+    return rank if rank >= 0 else rng.randrange(ranks) if rank == ANY else rng.randrange(1, ranks)
 
 
 def survivor_plans(rng: random.Random) -> list[Plan]:
     """Return plans for a job that goes on: for one rank that dies, and now and then for one more in the rebinding."""
     target, rank, most = rng.choice(DYING)
-    first = rng.randrange(SURVIVORS) if rank == ANY else rank
+    first = who(rng, rank, SURVIVORS)
     found = [Plan("survivors", target, rng.randint(1, most), rng.random() < 0.5, first)]
     if rng.random() < 0.6:
         target, most = rng.choice(REBIND)

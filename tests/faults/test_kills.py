@@ -17,7 +17,7 @@ def _cases() -> list[killing.Plan]:
     cases = []
     for phase, targets in plans.JOB.items():
         for target, rank, most in targets:
-            who = rng.randrange(plans.RANKS) if rank == plans.ANY else rank
+            who = plans.who(rng, rank, plans.RANKS)
             cases.append(killing.Plan(phase, target, 1 + most // 3, len(cases) % 2 == 0, who))
     moments = [killing.Plan("random moment", rank=r, delay_s=rng.uniform(0.05, 0.6)) for r in (0, 1, 2, -2)]
     return cases + moments

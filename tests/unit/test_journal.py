@@ -28,6 +28,7 @@ from provml_hpc.capture.recorder import recorder
 from provml_hpc.errors import FormatError, ProvMLError, StateError, StorageError
 from provml_hpc.journal import (
     FIRST,
+    HEAD_ROOM,
     KEPT_FREE,
     DeadSegment,
     Journal,
@@ -90,33 +91,76 @@ def test_after_a_restart_the_sequence_goes_on_and_old_frames_are_gone(journal: J
     for _ in range(5):
         journal.write(Fact("run", "n", "text", "old"))
     journal.seal()
-    journal.restart()
+    journal.restart(journal.seal().mark)
     assert (journal.pending, dead(tmp_path)[0].frames()[1:]) == (0, (0, 0, 0))
     assert dead(tmp_path)[0].seal_holds is None
     assert journal.write(Fact("run", "n", "text", "new")) == 6
     assert dead(tmp_path)[0].frames()[1:] == (6, 6, 0)
 
 
-def test_what_a_signal_handler_logs_in_the_middle_of_a_seal_is_sealed_too(
-    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["length", "seal"])
+def test_what_a_signal_handler_logs_in_the_middle_of_a_seal_is_sealed_or_comes_later(
+    name: str, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal.write(Fact("run", "n", "text", "before"))
-    real, handled = Segment.seal, []
+    real, handled = getattr(Segment, name), []
 
-    def interrupted(segment: Segment) -> tuple[int, int]:
-        found = real(segment)
+    def handle() -> None:
         if not handled:
+            handled.append(0)
             handled.append(journal.write(Fact("run", "n", "text", "by a handler")))
             journal.count(1, "buffer full", "loss", 2)
-        return found
 
-    monkeypatch.setattr(Segment, "seal", interrupted)
+    if isinstance(real, property):
+        monkeypatch.setattr(Segment, name, property(lambda self: (real.fget(self), handle())[0]))
+    else:
+        monkeypatch.setattr(Segment, name, lambda self, end: (handle(), real(self, end))[1])
     sealed = journal.seal()
-    assert sealed.mark.sequence == 3
-    assert sequences(b"".join(sealed.chunks)) == [1, 2, 3]
-    assert sealed.checksum == zlib.crc32(b"".join(sealed.chunks))
+    whole = b"".join(sealed.chunks)
+    assert handled[1:] == [2]
+    assert sequences(whole) == list(range(1, sealed.mark.sequence + 1))
+    assert sealed.mark.sequence == (3 if name == "length" else 1)
+    assert sealed.checksum == zlib.crc32(whole)
     journal.count(1, "buffer full", "loss", 2)
     assert sealed.checksum == zlib.crc32(b"".join(sealed.chunks)), "what is sealed is not changed any more"
+    assert not journal.restart(sealed.mark) or name == "length"
+
+
+def test_a_journal_into_which_a_handler_logs_all_the_time_is_sealed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Segment.seal
+
+    def interrupted(segment: Segment, end: int) -> int:
+        journal.write(Fact("run", "n", "text", "by a handler"))
+        return real(segment, end)
+
+    monkeypatch.setattr(Segment, "seal", interrupted)
+    for number in range(3):
+        assert journal.seal().mark.sequence == number
+
+
+def test_a_journal_begins_anew_only_where_nothing_was_logged_since(journal: Journal) -> None:
+    journal.write(Fact("run", "n", "text", "x" * 20_000))
+    mark = journal.seal().mark
+    journal.write(Fact("run", "n", "text", "later"))
+    before = journal.pending
+    assert not journal.restart(mark)
+    assert journal.pending == before
+    assert journal.restart(journal.seal().mark)
+    assert (journal.pending, journal.sequence) == (0, 2)
+
+
+def test_a_head_goes_before_the_frames_without_a_copy(journal: Journal, tmp_path: Path) -> None:
+    for number in range(3):
+        journal.write(Fact("run", f"{number}", "text", "x" * 9000 * number))
+    identity = {one.identity for one in dead(tmp_path)}
+    for head in (b"first head", bytes(HEAD_ROOM)):
+        sealed = journal.seal()
+        parcel = sealed.behind(head)
+        assert b"".join(parcel) == head + b"".join(sealed.chunks)
+        assert {one.identity for one in dead(tmp_path)} == identity, "copies of it are known by that"
+    assert all(one.description["pid"] == os.getpid() for one in dead(tmp_path))
 
 
 class TestWhatCameAfterTheMark:
@@ -204,7 +248,7 @@ def test_old_frames_behind_a_new_one_are_told_by_their_sequence(journal: Journal
     for _ in range(5):
         journal.write(Fact("run", "n", "text", "same"))
     end = journal.first.length
-    journal.restart()
+    journal.restart(journal.seal().mark)
     journal.write(Fact("run", "n", "text", "same"))
     journal.first.words[1] = end
     frames, first, last, lost = dead(tmp_path)[0].frames()
@@ -222,7 +266,7 @@ def test_structure_goes_on_in_further_segments_and_samples_do_not(journal: Journ
     assert [first for _, first, _, _ in parts] == [1, parts[0][2] + 1, parts[1][2] + 1]
     assert sequences(b"".join(journal.seal().chunks)) == list(range(1, last + 1))
     assert journal.pending == sum(len(frames) for frames, *_ in parts)
-    journal.restart()
+    journal.restart(journal.seal().mark)
     assert len(list(tmp_path.glob("*.journal"))) == 1
     assert journal.write_sample(1, 1, 0, (1.0,))
     assert sequences(journal.seal().chunks[0]) == [last + 1]
@@ -298,7 +342,7 @@ def test_a_count_is_raised_where_it_stands_until_it_is_sealed(journal: Journal, 
     journal.count(1, "buffer full", "loss", 1)  # the bytes that the checksum covers stay as they are
     assert dead(tmp_path)[0].seal_holds
     assert counted() == [("loss", 10), ("acc", 5), ("loss", 1)]
-    journal.restart()
+    journal.restart(journal.seal().mark)
     journal.count(1, "buffer full", "loss", 7)
     assert counted() == [("loss", 7)]
 
@@ -405,7 +449,7 @@ def test_a_full_disk_is_an_error_and_no_dead_process(tiny_disk: Path) -> None:
             journal.write(fact)
     count = journal.sequence
     assert sequences(b"".join(journal.seal().chunks)) == list(range(1, count + 1))
-    journal.restart()
+    journal.restart(journal.seal().mark)
     assert journal.write(fact) == count + 1, "after a commit there is room again"
     journal.close(remove=True)
 

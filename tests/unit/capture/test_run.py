@@ -346,3 +346,26 @@ def test_what_a_thread_logs_as_the_file_is_closed_is_kept_for_a_recovery(
     with provml.open(output) as file:
         assert (file.status, file.samples(measure="loss")["step"].tolist()) == ("finished", [0, 1])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.h5", "node"]
+
+
+def test_a_flush_point_that_was_interrupted_in_the_middle_takes_nothing_from_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    appended, real = [], Output.append
+
+    def append(self: Output, *arguments: Any) -> None:
+        appended.append(self)
+        if len(appended) == 2:
+            raise KeyboardInterrupt
+        real(self, *arguments)
+
+    run = provml.init("job", phase="learning", output=tmp_path / "job.h5", comm="self", buffer="64 KiB")
+    with pytest.raises(KeyboardInterrupt), run, run.training() as training:
+        for number in range(40):
+            training.log_params({f"p{number}": "x" * 4000})
+        monkeypatch.setattr(Output, "append", append)
+        run.flush()
+    assert len(appended) > 2, "the journal is sent once more as the run ends"
+    file = File(tmp_path / "job.h5")
+    assert not file.faults
+    assert len(file.all("LearningHyperparameterValue")) == 40

@@ -133,7 +133,7 @@ def test_carried_again_after_a_flush_point_there_is_one_copy(tmp_path: Path, hid
     carry(made.first.path, hidden, keep=True)
     for number in range(2):
         made.seal()
-        made.restart()
+        made.restart(made.seal().mark)
         assert carry(made.first.path, hidden, keep=True) == 0, "what is committed is no more of the journal's"
         # As long as before, so that its published length does not tell.
         for fact in range(3):
@@ -178,7 +178,7 @@ def test_what_was_read_while_a_journal_began_anew_is_read_again(
             if of.parent != hidden:
                 reads.append(of)
             if len(reads) % 2 and (restarts or len(reads) == 1):
-                made.restart()
+                made.restart(made.seal().mark)
                 for number in range(4):
                     made.write(records.Fact("run", f"anew {number}", "integer", "0"))
 
