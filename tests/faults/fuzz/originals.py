@@ -21,7 +21,9 @@ import os, signal, sys, threading, warnings
 warnings.simplefilter("ignore")
 import provml_hpc as provml
 from provml_hpc.capture import places
+from provml_hpc.storage import log
 places.SMALLEST = 4096
+log._CHUNKS = {"frames": 1 << 16, "extents": 64, "commits": 64}  # nothing is learned from megabytes of holes
 if sys.argv[2] == "old":
     # As files of format 1.0 have it: all text of variable length.
     import h5py, numpy
