@@ -12,8 +12,9 @@ from typing import Any
 from provml_hpc import records
 from provml_hpc.capture import people
 from provml_hpc.capture.session import Session
-from provml_hpc.environment import Fact, Scope, collect
+from provml_hpc.environment import Fact, Scope, collect, prepare
 from provml_hpc.environment.host import user_name
+from provml_hpc.environment.yielding import give_way
 from provml_hpc.errors import ProvMLError
 from provml_hpc.telemetry.visible import Neighbour, visible_devices
 from provml_hpc.values import clean_text, normalise
@@ -56,7 +57,8 @@ def write(session: Session, persona: Any, asked: Collection[str] = ()) -> tuple[
     if session.is_writer:
         _write_persona(session, persona)
         # Listing packages and comparing a repository with its index takes up to seconds, so it is done beside the
-        # training.
+        # training. What that imports is imported here: an import keeps the interpreter from all other threads.
+        prepare()
         session.beside(lambda: _write_run(session, asked), "provml-facts")
     return str(me[0]), neighbours if "node" in scopes else []
 
@@ -66,6 +68,7 @@ def _write_run(session: Session, asked: Collection[str]) -> None:
 
     found = collect("run", asked)
     for record in _records("run", found):
+        give_way()
         session.write_aside(record)
     # Last, since a scheduler that is busy may take seconds over its answer.
     for record in _records("run", limit_facts(found)):

@@ -8,15 +8,36 @@ found is absent, or a fact that ends with ``.reason`` says why.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from importlib import import_module
 from typing import Literal
 
 from provml_hpc.environment.authority import Authority, site_authority
 from provml_hpc.environment.facts import Fact
 from provml_hpc.environment.redaction import redact_arguments, redact_text
 
-__all__ = ["Authority", "Fact", "Scope", "collect", "redact_arguments", "redact_text", "site_authority"]
+__all__ = ["Authority", "Fact", "Scope", "collect", "prepare", "redact_arguments", "redact_text", "site_authority"]
 
 Scope = Literal["run", "node", "rank"]
+
+_OF_A_RUN = [
+    "accelerators",
+    "asking",
+    "code",
+    "host",
+    "launcher",
+    "mpi",
+    "packages",
+    "recording",
+    "scheduler",
+    "software",
+]
+
+
+def prepare() -> None:
+    """Import what :func:`collect` needs for a run: for who lets a thread do that and wants no imports in it."""
+    import_module("hashlib")
+    for name in _OF_A_RUN:
+        import_module(f"{__name__}.{name}")
 
 
 def collect(scope: Scope, record: Collection[str] = ()) -> list[Fact]:

@@ -15,6 +15,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from provml_hpc.environment.facts import Fact
+from provml_hpc.environment.yielding import give_way
 
 _ROOT = Path("/")
 _DRIVER = re.compile(r"(?:Kernel Module(?: for \S+)?|NVRM version:.*?)\s+(\d+\.[\d.]+)")
@@ -52,13 +53,18 @@ def library_facts(maps: str | None = None) -> list[Fact]:
         What the process has mapped, as the kernel lists it; that of this process by default.
     """
     text = _read(Path("/proc/self/maps")) if maps is None else maps
+    loaded: dict[str, str] = {}
+    for line in text.splitlines():
+        give_way()
+        _, sign, path = line.partition("/")
+        if sign:
+            loaded.setdefault(path.rpartition("/")[2], f"/{path}")
     facts = []
     for library, name, function, units in _LIBRARIES:
-        loaded = re.search(rf"(/\S*/{re.escape(library)}\S*)$", text, re.MULTILINE)
-        if loaded:
-            version = _asked(loaded[1], function, units) or _numbered(loaded[1])
-            if version:
-                facts.append(Fact(name, version))
+        path = next((path for file, path in loaded.items() if file.startswith(library)), "")
+        version = path and (_asked(path, function, units) or _numbered(path))
+        if version:
+            facts.append(Fact(name, version))
     return facts + _torch()
 
 

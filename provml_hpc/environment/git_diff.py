@@ -27,6 +27,7 @@ from provml_hpc.environment.git_index import (
 )
 from provml_hpc.environment.git_objects import GitFormatError, commit_tree, read_object
 from provml_hpc.environment.git_repository import Repository, read_head
+from provml_hpc.environment.yielding import give_way
 
 TEXT_LIMIT = 1 << 20
 """Longest difference that is recorded, in characters."""
@@ -64,6 +65,7 @@ def changes(repository: Repository, seconds: float = 2.0) -> list[Change]:
     before = dict(_files(objects, tree, b"", deadline))
     found = []
     for path in sorted(before.keys() | tracked.keys()):
+        give_way()
         if time.monotonic() > deadline:
             raise GitFormatError("the look at the tracked files took too long")
         entry, oid = tracked.get(path), before.get(path, b"")
@@ -96,6 +98,7 @@ def text(repository: Repository, found: list[Change]) -> str:
     size = 0
     for one in found:
         for line in _lines(repository, one):
+            give_way()
             size += len(line)
             if size > TEXT_LIMIT:
                 parts.append("[cut]\n")
@@ -162,6 +165,7 @@ def _files(objects: Path, tree: bytes, above: bytes, deadline: float) -> Iterato
         raise GitFormatError("a tree of the commit cannot be read")
     body, at, width = read[1], 0, len(tree)
     while at < len(body):
+        give_way()
         end = body.index(b"\0", at)
         mode, _, name = body[at:end].partition(b" ")
         oid = body[end + 1 : end + 1 + width]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from provml_hpc.environment.git_objects import GitFormatError, offset_number
+from provml_hpc.environment.yielding import give_way
 
 INDEX_LIMIT = 256 * 2**20
 """Largest index file that is read, in bytes (about two million tracked files)."""
@@ -103,6 +104,7 @@ def _read_entries(data: bytes, hash_size: int) -> tuple[list[IndexEntry], int]:
     entries: list[IndexEntry] = []
     place, previous = 12, b""
     for _ in range(count):
+        give_way()
         start = place
         seconds, nanoseconds, mode, size, oid, flags = fixed.unpack_from(data, place)
         place += fixed.size
@@ -151,6 +153,7 @@ def tree_of(entries: Iterable[IndexEntry], algorithm: str) -> bytes:
         bodies[-1].extend(b"40000 " + names.pop() + b"\0" + oid)
 
     for entry in entries:
+        give_way()
         *folders, name = entry.path.rstrip(b"/").split(b"/")
         while names != folders[: len(names)]:
             close()

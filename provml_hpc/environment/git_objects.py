@@ -11,6 +11,8 @@ import struct
 import zlib
 from pathlib import Path
 
+from provml_hpc.environment.yielding import give_way
+
 OBJECT_LIMIT = 16 * 2**20
 """Largest object that is read, in bytes; a commit has a few hundred."""
 
@@ -227,6 +229,7 @@ def _apply(base: bytes, delta: bytes) -> bytes:
         raise GitFormatError("a delta does not fit its base")
     result = bytearray()
     while place < len(delta) and len(result) <= size:
+        give_way()
         code = delta[place]
         place += 1
         if code & 0x80:

@@ -26,6 +26,7 @@ from provml_hpc.environment.git_index import (
 )
 from provml_hpc.environment.git_objects import GitFormatError, commit_tree
 from provml_hpc.environment.git_repository import Repository, open_repository, read_head
+from provml_hpc.environment.yielding import give_way
 
 HASH_LIMIT = 32 * 2**20
 """Largest file that is read to compare its bytes, in bytes."""
@@ -98,6 +99,7 @@ class _Look:
     def state(self) -> State:
         doubt = ""
         for entry in self._index.entries:
+            give_way()
             if time.monotonic() > self._deadline:
                 return State("unknown", "the look at the tracked files took too long")
             if entry.unwatched or entry.mode == SPARSE_DIRECTORY:

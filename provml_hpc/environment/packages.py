@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from provml_hpc.environment.facts import Fact
+from provml_hpc.environment.yielding import give_way
 
 _SEPARATORS = re.compile(r"[-_.]+")
 
@@ -42,6 +43,7 @@ def installed_packages(search: Iterable[str] | None = None) -> list[Package]:
         except OSError:
             continue
         for entry in names:
+            give_way()
             name, version = _parse(Path(folder), entry)
             if name:
                 found.setdefault(name, version)

@@ -7,6 +7,8 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from time import monotonic, thread_time_ns, time_ns
 
@@ -82,6 +84,10 @@ class Sampler:
 
     def start(self) -> None:
         """Begin."""
+        # Here and not in the thread: an import keeps the interpreter from all other threads.
+        for name in ("psutil", "pynvml"):
+            with suppress(Exception):  # the thread tells what is missing, or broken
+                import_module(name)
         self._thread.start()
 
     def take_turn(self, timeout: float) -> bool:
