@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from time import monotonic, thread_time_ns, time_ns
 
 from provml_hpc import records
+from provml_hpc.environment.yielding import give_way
 from provml_hpc.errors import ProvMLError
 from provml_hpc.journal import SideJournal
 from provml_hpc.telemetry import host, nvml
@@ -84,10 +85,12 @@ class Sampler:
 
     def start(self) -> None:
         """Begin."""
-        # Here and not in the thread: an import keeps the interpreter from all other threads.
+        # Here and not in the thread: an import keeps the interpreter from all other threads, and while a journal is
+        # made they wait for the pages of theirs.
         for name in ("psutil", "pynvml"):
             with suppress(Exception):  # the thread tells what is missing, or broken
                 import_module(name)
+        self._fact("telemetry.hz", 1 / self._period)  # the journal is made by that
         self._thread.start()
 
     def take_turn(self, timeout: float) -> bool:
@@ -132,7 +135,6 @@ class Sampler:
     # What there is.
 
     def _find(self) -> None:
-        self._fact("telemetry.hz", 1 / self._period)
         self._find_devices()
         if not self._apart or _is_first():
             try:
@@ -228,6 +230,7 @@ class Sampler:
         self._see_processes()
         mine = {handle for _, handle in self._placed} or self._given
         for number, gauge in list(self._gauges.items()):
+            give_way()
             if self._apart and gauge.device and gauge.device not in mine:
                 continue
             try:
