@@ -1,3 +1,5 @@
+"""Threads beside a training give way to it, and the main thread to nobody."""
+
 from __future__ import annotations
 
 import threading

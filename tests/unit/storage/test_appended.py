@@ -1,3 +1,5 @@
+"""The datasets of a log that grow at their end: what was appended is read back, here and elsewhere."""
+
 from __future__ import annotations
 
 import os
