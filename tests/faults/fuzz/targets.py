@@ -168,7 +168,16 @@ def command(target: str, output: Path, seed: int) -> list[str]:
     return ["validate", path, *(f"--level={one}" for one in levels), *(["--format", "json"] if seed % 4 == 1 else [])]
 
 
-_OF_LIBC = ("free(): ", "malloc(", "malloc_", "realloc(", "munmap_chunk", "double free", "corrupted ")
+_OF_LIBC = (
+    "free(): ",
+    "malloc(",
+    "malloc_",
+    "realloc(",
+    "munmap_chunk",
+    "double free",
+    "corrupted ",
+    "Fatal glibc error",
+)
 """How the C library's last words begin before it aborts, which nobody can keep it from saying."""
 
 
