@@ -12,7 +12,7 @@ from typing import Any
 from mpi4py import MPI
 
 from benchmarks.scenarios.flush import measure
-from provml_hpc.transport import Agreement, Report
+from provml_hpc.transport import Report
 from provml_hpc.transport.mpi import Parallel, find_nodes
 
 
@@ -27,10 +27,6 @@ def main() -> None:
     def sink(data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
         """Take what came, and leave it at that."""
 
-    def answer(agreement: Agreement, failed: Exception | None) -> bytes:
-        assert failed is None
-        return b""
-
     found: dict[str, dict[str, list[float]]] = {}
     for size in arguments["sizes"]:
         data = [memoryview(bytearray(size))] if size else []
@@ -38,7 +34,7 @@ def main() -> None:
         for number in range(arguments["rounds"] + 2):
             draw.shuffle(names)
             for name in names:
-                values = measure(comm, lambda way=ways[name], data=data: way.meet(Report(), data, sink, answer))  # type: ignore[misc]
+                values = measure(comm, lambda way=ways[name], data=data: way.meet(Report(), data, sink))  # type: ignore[misc]
                 if number > 1:
                     for what, value in values.items():
                         found.setdefault(f"{name}|{size}", {}).setdefault(what, []).append(value)

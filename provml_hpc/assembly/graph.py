@@ -108,7 +108,11 @@ class RunInfo:
     """Which release wrote it."""
     file: str = ""
     apart: bool = False
-    """Whether this is one rank of a run whose other ranks have files of their own."""
+    """Whether this is of some ranks of a run whose other ranks have files of their own."""
+    part: int = 0
+    """Which of the files of the run it is, where several ranks wrote."""
+    parts: int = 1
+    """How many files the run has."""
     details: dict[str, Any] = field(default_factory=dict)
     """Counts of what was dropped, the capture's own cost, the failure if there was one, ranks that disagreed."""
 

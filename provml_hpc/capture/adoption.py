@@ -115,5 +115,5 @@ def _folders(session: Session) -> list[Path]:
     """Return where journals of this run may lie, as far as this rank sees."""
     from provml_hpc.storage.leftovers import journal_folders  # here, since it brings h5py, which few ranks need
 
-    places = dict.fromkeys(journal_folders(session.output, session.meta))
+    places = dict.fromkeys(journal_folders(session.file, session.meta))
     return [folder for folder in places if folder.is_dir() and not folder.is_symlink()]

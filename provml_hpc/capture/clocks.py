@@ -2,7 +2,7 @@
 
 The times of a rank are the wall time at the start of its run and what its monotonic clock counted since. On one machine
 all processes have one monotonic clock, so how far two of them are apart is the difference of what they add to it, and
-nothing need be asked. Of each other machine one rank is measured against the writer rank, at the start and again at the
+nothing need be asked. Of each other machine one rank is measured against the lead, at the start and again at the
 end; the other ranks there know how far they are from that one.
 """
 
@@ -91,11 +91,11 @@ class Clocks:
         first: dict[str, int] = {}
         for rank, (name, _, _) in enumerate(told):
             first.setdefault(name or f"rank {rank}", rank)
-        home = told[transport.writer][0] or f"rank {transport.writer}"
+        home = told[transport.lead][0] or f"rank {transport.lead}"
         self._measured = [rank for name, rank in first.items() if name != home]
-        self._mine = transport.writer if here == home else first[here or f"rank {transport.rank}"]
+        self._mine = transport.lead if here == home else first[here or f"rank {transport.rank}"]
         _, base, width = told[self._mine]
-        # What the clock of the rank that is measured, or of the writer rank, is ahead of this one.
+        # What the clock of the rank that is measured, or of the lead, is ahead of this one.
         self._shift = base - self._base
         self._blur = 0 if self._mine == transport.rank else width + self._width
         return self._measure(transport)

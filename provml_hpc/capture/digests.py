@@ -1,8 +1,8 @@
 """Which rank reads which file, so that a file is digested and described once, and not once per rank.
 
-A declaration is local and costs one look at the file. The writer rank digests what it declares at once, and every
-rank what its own activities generated. All else waits for the next flush point, where the writer rank gives each file
-that nobody reads yet to one of the ranks that declared it.
+A declaration is local and costs one look at the file. The lead digests what it declares at once, and every rank what
+its own activities generated. All else waits for the next flush point, where the lead gives each file that nobody reads
+yet to one of the ranks that declared it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class Digester:
     ----------
     write
         Takes the records, from any thread.
-    writer
-        Whether this is the writer rank.
+    leads
+        Whether this is the rank that says who reads what.
     """
 
     def __init__(
         self,
         write: Callable[[records.Record], object],
         *,
-        writer: bool,
+        leads: bool,
         describe: Callable[[Job], object] = lambda job: None,
     ) -> None:
         self._write = write
-        self._writer = writer
+        self._leads = leads
         self._hasher = Hasher(self._deliver)
         self._describe = describe
         self._open: dict[tuple[_Id, str], Wanted] = {}
@@ -62,7 +62,7 @@ class Digester:
         self._elsewhere: dict[tuple[_Id, str], Wanted] = {}
         """What this rank wanted and another was to read."""
         self._given: dict[_One, int] = {}
-        """On the writer rank: who was to read what it does not read itself."""
+        """On the lead: who was to read what it does not read itself."""
         self._jobs: dict[tuple[_Id, str], Job] = {}
         """Where what this rank wants described belongs."""
 
@@ -72,10 +72,10 @@ class Digester:
         if one in self._known:
             return
         self._known.add(one)
-        if one in self._given:  # on the writer rank: another rank reads it
+        if one in self._given:  # on the lead: another rank reads it
             self._elsewhere[_id(key), ""] = key, whole, ""
             return
-        if not (at_once or self._writer):
+        if not (at_once or self._leads):
             self._open[_id(key), ""] = key, whole, ""
             return
         self._mine.add(one)
@@ -94,7 +94,7 @@ class Digester:
         if one in self._known or one in self._given:
             return
         self._known.add(one)
-        if at_once or self._writer:
+        if at_once or self._leads:
             self._mine.add(one)
             self._describe(job)
         else:
@@ -107,13 +107,11 @@ class Digester:
             return b""
         return json.dumps([[*key, *how] for key, *how in self._open.values()]).encode()
 
-    def assign(self, requests: list[bytes]) -> dict[int, list[int]]:
-        """On the writer rank: choose for each rank which of its requests it shall read, by their position."""
+    def assign(self, requests: Mapping[int, bytes]) -> dict[int, list[int]]:
+        """On the lead: choose for each rank which of its requests it shall read, by their position."""
         chosen: dict[int, list[int]] = {}
-        for rank, text in enumerate(requests):
-            for position, (path, device, inode, size, mtime, directory, whole, reader) in enumerate(
-                json.loads(text) if text else []
-            ):
+        for rank, text in sorted(requests.items()):
+            for position, (path, device, inode, size, mtime, directory, whole, reader) in enumerate(json.loads(text)):
                 one = _id(StatKey(path, device, inode, size, mtime, directory)), whole, reader
                 # Who asks again for what was given to it never heard so: a flush point was cut short.
                 if one not in self._mine and self._given.get(one, rank) == rank:
@@ -135,21 +133,21 @@ class Digester:
             else:
                 self._hasher.submit(key, whole)
 
-    def rebind(self, places: Mapping[int, int], *, writer: bool) -> None:
+    def rebind(self, places: Mapping[int, int], *, leads: bool) -> None:
         """Ask again for what ranks that are gone may not have read.
 
         Parameters
         ----------
         places
             For each rank of the old communicator that is in the new one its rank there.
-        writer
-            Whether this is the writer rank now.
+        leads
+            Whether this rank says now who reads what.
         """
-        # A new writer rank does not know who read what: the files that nobody here read are read once more.
+        # A new lead does not know who read what: the files that nobody here read are read once more.
         self._open |= self._elsewhere
         self._elsewhere.clear()
         self._given = {one: places[rank] for one, rank in self._given.items() if rank in places}
-        self._writer = writer
+        self._leads = leads
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until all that this rank reads is written down; False if the time was not enough."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from provml_hpc import records
@@ -99,16 +100,23 @@ def _together(session: Session, limit: float) -> None:
         _, trouble = flush_point.take_part(session, finishing=True, deadline=limit)
 
     def close(agreement: Agreement, failed: Exception | None) -> bytes:
-        costs = {rank: json.loads(told) for rank, told in zip(session.members, agreement.requests, strict=True) if told}
+        costs = {session.members[rank]: json.loads(told) for rank, told in agreement.requests.items()}
         return json.dumps([trouble, ""] if trouble else _close_file(session, limit, costs)).encode()
 
+    def answer(agreement: Agreement, said: Mapping[int, bytes]) -> bytes:
+        return json.dumps({writer: json.loads(text) for writer, text in said.items()}).encode()
+
     told = json.dumps(own_cost.of(session)).encode()
-    _, answer = session.transport.meet(Report(requests=told), [], None, close, deadline=limit)
-    problem, remark = json.loads(answer)
+    writing = (close, answer) if session.is_writer else (None, None)
+    _, answered = session.transport.meet(Report(requests=told), [], None, *writing, deadline=limit)
+    closed = json.loads(answered)
+    for writer, (problem, _) in closed.items():
+        if problem:
+            session.trouble(f"the file was not closed: {problem}", teller=int(writer))
+    problem, remark = closed[str(session.transport.writer)]
+    remarks = [one for _, one in closed.values() if one]
     late = False
-    if problem:
-        session.trouble(f"the file was not closed: {problem}", teller=session.transport.writer)
-    elif session.journal is not None:
+    if not problem and session.journal is not None:
         late = session.remove_journals()
     session.transport.close(deadline=limit)
     if late:
@@ -116,8 +124,8 @@ def _together(session: Session, limit: float) -> None:
             "a thread logged while the file was closed, so that is in its journal alone; end the threads that log "
             f"before the run. After the job ends, run: provml recover {session.output}"
         )
-    if remark and session.strict:
-        session.trouble(remark)
+    if remarks and session.strict:
+        session.trouble(remarks[0])
     elif remark and session.is_writer:
         session.warn(remark)  # no failure of the capture, so it does not count as its one warning
 

@@ -1,4 +1,4 @@
-"""Writes down where a run happens: each rank its own facts, one rank a node's, the writer rank the run's."""
+"""Writes down where a run happens: each rank its own facts, one rank a node's, the lead the run's."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def write(session: Session, persona: Any, asked: Collection[str] = ()) -> tuple[
     for scope in scopes:
         for record in _records(scope, collect(scope)):
             session.write(record)
-    if session.is_writer:
+    if session.leads:
         _write_persona(session, persona)
         # Listing packages and comparing a repository with its index takes up to seconds, so it is done beside the
         # training. What that imports is imported here: an import keeps the interpreter from all other threads.
@@ -84,7 +84,7 @@ def _write_persona(session: Session, persona: Any) -> None:
 
 def write_continued(session: Session, file: str | os.PathLike[str]) -> None:
     """Say which run this one goes on from."""
-    if not session.is_writer:
+    if not session.leads:
         return
     from provml_hpc.storage.reader import open as open_file
 

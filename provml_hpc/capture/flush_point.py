@@ -1,13 +1,13 @@
-"""One flush point, as one rank takes part in it: what it brings, what the writer rank makes of it, what comes back.
+"""One flush point, as one rank takes part in it: what it brings, what its writer rank makes of it, what comes back.
 
-All ranks tell their state, their bytes go to the writer rank, it commits them, and its answer goes to all. Only then is
-the room in the journals used again.
+All ranks tell their state, their bytes go to a writer rank, which commits them, and the answer of the lead goes to all.
+Only then is the room in the journals used again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
     Returns
     -------
     tuple
-        What the ranks agreed on, and what kept the writer rank from writing; empty if nothing did.
+        What the ranks agreed on, and what kept this rank's writer rank from writing; empty if nothing did.
 
     Raises
     ------
@@ -64,7 +64,6 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         parcels += session.orphans.parcels()
     size = sum(map(len, parcels))
     report = Report(
-        trouble=None if session.journal else "has no journal",
         finishing=finishing,
         stop_requested=session.stop_signalled or session.stop_requested,
         requests=session.digester.requests(),
@@ -73,19 +72,21 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
     met, appended = perf_counter_ns(), cost["append"]
     if session.is_writer:
         writing = _Writing(session)
-        agreement, answer = session.transport.meet(report, parcels, writing.take, writing.answer, deadline=deadline)
+        agreement, answer = session.transport.meet(
+            report, parcels, writing.take, writing.commit, writing.answer, deadline=deadline
+        )
     else:
-        agreement, answer = session.transport.meet(report, parcels, None, None, deadline=deadline)
+        agreement, answer = session.transport.meet(report, parcels, deadline=deadline)
     # On the writer rank the time in which it writes is not the gather's.
     cost["gather"] += perf_counter_ns() - met - (cost["append"] - appended)
     # No answer means that all is well, as it nearly always is.
-    trouble, reading = json.loads(answer) if answer else ("", {})
-    if trouble:
+    troubles, reading = json.loads(answer) if answer else ({}, {})
+    for writer, text in troubles.items():  # those of other files, too: a strict run ends on all ranks
         session.trouble(
-            f"the file could not be written: {trouble}. What was logged stays in the journals",
-            teller=session.transport.writer,
+            f"the file could not be written: {text}. What was logged stays in the journals", teller=int(writer)
         )
-    elif size:
+    trouble = troubles.get(str(session.transport.writer), "")
+    if size and not trouble:
         if session.orphans is not None:
             session.orphans.remove()
             session.orphans = None
@@ -117,10 +118,11 @@ def _parcel(journal: Journal, sealed: Sealed) -> list[memoryview]:
 
 
 class _Writing:
-    """What the writer rank does at a flush point."""
+    """What a writer rank does at a flush point, and the lead for all."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._came = False
         storage = session.storage
         self._intake = Intake(storage, session.meta["attempt"]) if storage else None
         if storage is not None:
@@ -128,27 +130,33 @@ class _Writing:
 
     def take(self, data: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
         """Append what came, where there is a file."""
+        self._came = True
         if self._intake is not None:
             began = perf_counter_ns()
             self._intake.take(data, spans)
             self._session.cost_ns["append"] += perf_counter_ns() - began
 
-    def answer(self, agreement: Agreement, failed: Exception | None) -> bytes:
-        """Commit, and return what is to be told to all ranks: what went wrong, and who is to read which files."""
+    def commit(self, _: Agreement, failed: Exception | None) -> bytes:
+        """Commit what came, and return what went wrong."""
         session = self._session
         began = perf_counter_ns()
-        reading = session.digester.assign(list(agreement.requests))
         if session.storage is None:
             error = "there is no output file"
         else:
             error = _said(failed)
-            if agreement.largest and not error:
+            if self._came and not error:
                 try:
                     session.storage.commit()
                 except Exception as failure:
                     error = _said(failure)
         session.cost_ns["append"] += perf_counter_ns() - began
-        return json.dumps([error, reading]).encode() if error or reading else b""
+        return error.encode("utf-8", "backslashreplace")
+
+    def answer(self, agreement: Agreement, said: Mapping[int, bytes]) -> bytes:
+        """Return what is to be told to all ranks: what went wrong at which writer rank, and who reads which files."""
+        reading = self._session.digester.assign(agreement.requests)
+        troubles = {writer: text.decode() for writer, text in said.items()}
+        return json.dumps([troubles, reading]).encode() if troubles or reading else b""
 
 
 def _said(failure: Exception | None) -> str:

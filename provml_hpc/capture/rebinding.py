@@ -4,7 +4,7 @@ The attempt stays the same, since nobody starts anew: those who are left have th
 by sequences of their own journals. So every rank keeps its number, too, however the new communicator counts. A writer
 rank that is gone left a log that HDF5 does not write to again, and a lock; its successor makes a copy of what was
 committed, as a resumed run does, and goes on with that. What those who are gone had not flushed is brought by a rank
-that can read their journals.
+that can read their journals. Where several ranks write, all of this is so for each of their files.
 """
 
 from __future__ import annotations
@@ -50,18 +50,18 @@ def rebind(session: Session, comm: Any) -> None:
     before, session.transport = session.transport, transport
     before.leave("it goes on with other ranks")  # so that those who are not with us do not wait for us
     old, session.members, session.broken = session.members, tuple(one["rank"] for one in members), None
-    writers = [place for place, one in enumerate(members) if one["writes"]]
-    writer = writers[0] if writers else session.members.index(min(session.members))
-    transport.appoint(writer, session.members)
-    if session.storage is not None and not (writers and session.is_writer):
+    writers = _writers(members)
+    transport.appoint(writers[min(writers)], [writers[one["part"]] for one in members], session.members)
+    if session.storage is not None and not (session.is_writer and members[transport.rank]["writes"]):
         session.storage.let_go()  # it takes nothing more, and its successor needs the lock
         session.storage = None
     places = {old.index(rank): place for place, rank in enumerate(session.members)}
-    session.digester.rebind(places, writer=session.is_writer)
+    session.digester.rebind(places, leads=session.leads)
     session.clocks.leave_it()
     gone = [rank for rank in range(session.size) if rank not in session.members]
     dead = session.dead = {rank for one in members for rank in one["dead"]}.difference(session.members)
-    orphans = adoption.Orphans(session, gone, dead)
+    part = session.parts[session.rank]
+    orphans = adoption.Orphans(session, [rank for rank in gone if session.parts[rank] == part], dead)
     seen = [json.loads(one) for one in transport.allgather(json.dumps(orphans.seen()).encode())]
     chosen = adoption.choose(seen)
     orphans.keep(chosen[transport.rank])
@@ -69,12 +69,13 @@ def rebind(session: Session, comm: Any) -> None:
     if session.is_writer:
         trouble = _take_output(session, old[before.writer] in dead)
         told = {rank: reason for one in members for rank, reason in one["told"]}
-        for rank in gone:
+        # Of a file whose ranks are all gone the lead tells.
+        for rank in (one for one in gone if writers.get(session.parts[one], transport.lead) == transport.rank):
             reason = "its process died" if rank in dead else told.get(rank, "it is not in the communicator any more")
             _say_lost(session, rank, any(rank in brought for brought in chosen), reason)
-    trouble = transport.settle(trouble.encode()).decode()
-    if trouble:
-        session.trouble(trouble, teller=transport.writer)
+    for writer, text in enumerate(transport.allgather(trouble.encode())):
+        if text:
+            session.trouble(text.decode(), teller=writer)
     session.orphans = orphans if chosen[transport.rank] else None
     flush_point.take_part(session, finishing=False)
 
@@ -99,11 +100,22 @@ def _state(session: Session) -> dict[str, Any]:
         "run": session.meta["run"],
         "attempt": session.meta["attempt"],
         "rank": session.rank,
+        "part": session.parts[session.rank],
         "ended": session.ended,
         "writes": session.storage is not None and not session.storage.broken,
         "dead": [*session.dead, *(session.members[place] for place in transport.lost())],
         "told": [(session.members[notice.rank], notice.reason) for notice in transport.notices()],
     }
+
+
+def _writers(members: list[dict[str, Any]]) -> dict[int, int]:
+    """Return for each file of the run who writes it: who does already, or else the lowest rank."""
+    chosen: dict[int, int] = {}
+    for part in {one["part"] for one in members}:
+        there = [place for place, one in enumerate(members) if one["part"] == part]
+        writing = [place for place in there if members[place]["writes"]]
+        chosen[part] = writing[0] if writing else min(there, key=lambda place: members[place]["rank"])
+    return chosen
 
 
 def _problem(members: list[dict[str, Any]]) -> str:
@@ -118,18 +130,18 @@ def _problem(members: list[dict[str, Any]]) -> str:
 
 
 def _take_output(session: Session, dead: bool) -> str:
-    """On the writer rank: have the output, its own or that of the writer rank before it. Return what went wrong."""
+    """On a writer rank: have its file, its own or that of the writer rank before it. Return what went wrong."""
     from provml_hpc.storage.output import Output
 
     try:
         if session.storage is None:
-            session.storage = Output.take_over(session.output, session.meta, dead=dead)
-            log.info("rank %d writes %s from now on", session.rank, session.output)
+            session.storage = Output.take_over(session.file, session.meta, dead=dead)
+            log.info("rank %d writes %s from now on", session.rank, session.file)
         else:
             session.storage.forget()  # what a flush point that was cut short had brought: it comes again
     except Exception as error:  # whatever it is, the others wait for an answer
         return (
-            f"{session.output} could not be taken over from the rank that wrote it: {error}. What is logged stays in "
+            f"{session.file} could not be taken over from the rank that wrote it: {error}. What is logged stays in "
             f"the journals; after the job ends, run: provml recover {session.output}"
         )
     return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +12,7 @@ from uuid import uuid4
 
 from provml_hpc import records
 from provml_hpc._version import __version__
-from provml_hpc.capture import apart, facts, guard, places, sampling, signals
+from provml_hpc.capture import apart, claiming, facts, guard, places, sampling, signals
 from provml_hpc.capture.activity import Activity
 from provml_hpc.capture.entity import Entity, Named
 from provml_hpc.capture.inert import InertSession
@@ -21,10 +20,6 @@ from provml_hpc.capture.node import Node
 from provml_hpc.capture.session import Session
 from provml_hpc.environment import recording, site_authority
 from provml_hpc.errors import (
-    FileBusyError,
-    FileMissingError,
-    FormatError,
-    OutputExistsError,
     TransportError,
     UsageError,
 )
@@ -32,16 +27,11 @@ from provml_hpc.telemetry.rate import parse_rate
 from provml_hpc.values import clean_text
 
 if TYPE_CHECKING:
-    from provml_hpc.storage.output import Output
-    from provml_hpc.transport import Transport
+    pass
 
 PHASES = ("curation", "preparation", "learning")
 IF_EXISTS = ("error", "new", "resume")
 CLOSE_TIMEOUT = 3600.0
-REFUSALS = {
-    error.__name__: error for error in (OutputExistsError, FileBusyError, FormatError, FileMissingError, UsageError)
-}
-"""What the user has to decide: raised on all ranks, strict or not, because going on would hide it."""
 
 
 class Run(Activity):
@@ -175,6 +165,7 @@ def init(
     close_timeout: float = CLOSE_TIMEOUT,
     stop_signals: Iterable[str | int] = (),
     writer: int = 0,
+    writers: int = 1,
     telemetry: bool | float | None = None,
     record: Iterable[str] = (),
 ) -> Run:
@@ -216,6 +207,10 @@ def init(
         also have a thread copy these beside the output, at once.
     writer
         The rank that writes the file; the same on all ranks.
+    writers
+        How many ranks write, the same on all ranks: more than one where a single writer would keep thousands of ranks
+        waiting. Each takes what its share of the ranks logs, into a file of its own: ``NAME.h5``, ``NAME-part1.h5`` and
+        so on. Whoever opens ``NAME.h5`` reads them as one; ``provml merge`` makes one of them.
     telemetry
         How often one rank a node samples its GPUs, the node and the ranks' processes, in a thread of its own: turns a
         second up to 10, True for once a second, False or 0 for no thread. By default the variable
@@ -231,7 +226,7 @@ def init(
     UsageError
         An argument cannot be meant, or the folder of the output is not there.
     OutputExistsError
-        The output exists and `if_exists` is ``"error"``; on all ranks.
+        The output exists, or a part of it, and `if_exists` is ``"error"``; on all ranks.
     FileBusyError
         The job to be resumed is alive, or being recovered; on all ranks.
     TransportError
@@ -242,6 +237,7 @@ def init(
     if if_exists not in IF_EXISTS:
         raise UsageError(f"if_exists={if_exists!r}; choose one of {', '.join(IF_EXISTS)}")
     size = places.parse_bytes(buffer)
+    count = claiming.parse_writers(writers)
     wanted = signals.numbers(stop_signals)
     hz = parse_rate(telemetry)
     asked = recording.parse(record)
@@ -254,14 +250,12 @@ def init(
     from provml_hpc.transport import choose
 
     transport = choose(comm, writer=writer)
-    storage: Output | None = None
-    offer: dict[str, Any] = {}
     trouble = ""
     if transport.alone and transport.size > 1:
         mine = apart.begin(path, transport.rank, transport.size, name, phase, if_exists)
         path, trouble = mine.output, mine.trouble
         meta |= {"run": mine.run, "attempt": mine.attempt, "apart": True}
-    if transport.rank == transport.writer:
+    if transport.rank == transport.lead:
         meta |= {
             "run": meta.get("run", str(uuid4())),
             "authority": site_authority().name,
@@ -270,16 +264,13 @@ def init(
             "size": transport.size,
             "journal_folder": "" if journal in ("output", "node") else os.path.abspath(journal),  # noqa: PTH100
         }
-        offer, storage = _claim(path, meta, if_exists)
-    offer = _hear(transport, offer, storage)
-    if "refused" in offer:
-        transport.close()
-        raise REFUSALS[offer["refused"]](offer["reason"])
+    claimed = claiming.claim(transport, path, meta, if_exists, count)
+    storage = claimed.storage
     try:
         session = Session(
             transport,
-            offer["meta"],
-            Path(offer["output"]),
+            claimed.meta,
+            claimed.output,
             storage,
             strict=strict,
             journal=os.fspath(journal),
@@ -294,11 +285,12 @@ def init(
         raise
     run = Run(session, cls, name)
     try:
+        session.parts = claimed.parts or session.parts
         if trouble:
             session.trouble(trouble)
-        if offer.get("trouble"):
+        if claimed.trouble:
             session.trouble(
-                f"{offer['trouble']} in {session.folder}; later, run: "
+                f"{claimed.trouble} in {session.folder}; later, run: "
                 f"provml recover {session.output} --journals {session.folder}",
                 teller=session.transport.writer,
             )
@@ -316,37 +308,3 @@ def init(
         raise
     guard.watch(run)
     return run
-
-
-def _hear(transport: Transport, offer: dict[str, Any], storage: Output | None) -> dict[str, Any]:
-    """Return what the writer rank offers. *Collective*: where a job outlives a rank, either all hear it or none."""
-    failure: TransportError | None = None
-    heard: dict[str, Any] = {}
-    try:
-        heard = json.loads(transport.broadcast(json.dumps(offer).encode(), transport.writer))
-    except TransportError as error:
-        failure = error
-        heard = offer  # the writer rank knows it all the same, and goes on with those that heard it
-    if transport.agree(bool(heard)):
-        return heard
-    if storage is not None:
-        storage.withdraw()
-    raise failure or TransportError(
-        "a rank died before all had heard of the run, so it has not begun: begin it anew on the ranks that are left"
-    )
-
-
-def _claim(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, Any], Output | None]:
-    """On the writer rank: take the output. What goes wrong is told to the others, not raised here."""
-    from provml_hpc.storage.output import Output
-
-    try:
-        if not path.parent.is_dir():
-            raise UsageError(f"output={str(path)!r}: there is no folder {path.parent}; make it, or mend the path")
-        storage = Output.claim(path, meta, if_exists)
-        return {"output": str(storage.path), "meta": storage.meta}, storage
-    except tuple(REFUSALS.values()) as error:
-        return {"refused": type(error).__name__, "reason": str(error)}, None
-    except Exception as error:  # whatever it is, the other ranks wait for an answer
-        trouble = f"{path} cannot be written: {error}. What is logged goes to the journals only"
-        return {"output": str(path), "meta": meta, "trouble": trouble}, None

@@ -22,7 +22,7 @@ from provml_hpc.capture.losses import Losses
 from provml_hpc.errors import PeerLeftError, ProvMLError, StateError, TransportError, UsageError
 from provml_hpc.journal import Journal, SideJournal, file_name
 from provml_hpc.records import Source
-from provml_hpc.storage.place import hidden_of
+from provml_hpc.storage.place import hidden_of, part_of
 from provml_hpc.values import clean_text, flatten
 from provml_hpc.vocabulary import CLASS
 
@@ -68,6 +68,8 @@ class Session(Losses):
         """The rank of this process in the run, and how many there were at its beginning; they stay as they are."""
         self.members: tuple[int, ...] = tuple(range(transport.size))
         """The ranks of the run that take part in its flush points, in the order of the transport's."""
+        self.parts: tuple[int, ...] = (0,) * transport.size
+        """For each rank of the run in which of its files lies what it logs: several ranks may write."""
         self.orphans: Orphans | None = None
         """The journals of ranks that are gone which this rank brings to the next flush point."""
         self.dead: set[int] = set()
@@ -76,6 +78,8 @@ class Session(Losses):
         """On the writer rank: the ranks that are written down as lost, and whether somebody brought their journal."""
         self.meta = meta
         self.output = output
+        self.file = part_of(output, int(meta.get("part", 0)))
+        """The file of this rank's writer rank: the output, or one of several parts of it."""
         self.strict = strict
         self.close_timeout = close_timeout
         self.storage = storage
@@ -104,7 +108,7 @@ class Session(Losses):
         self._clock_to_wall = reading.clock_to_wall_ns
         self.clocks = clocks.Clocks(reading)
         self._started = self._started_record()
-        self.hidden = hidden_of(output)
+        self.hidden = hidden_of(self.file)
         self.folder: Path | None = None
         self.journal: Journal | None = None
         self.side = SideJournal(lambda: self._open_beside(records.SIDE_LANE, SIDE_SHARE))
@@ -115,7 +119,7 @@ class Session(Losses):
         """Samples the counters of this node, on one of its ranks."""
         self.describer = Describer(self._described, self._not_described)
         self.digester = Digester(
-            self.write_aside, writer=transport.rank == transport.writer, describe=self.describer.submit
+            self.write_aside, leads=transport.rank == transport.lead, describe=self.describer.submit
         )
         try:
             self.journal, self.folder, troubles = places.open_journal(
@@ -142,8 +146,13 @@ class Session(Losses):
 
     @property
     def is_writer(self) -> bool:
-        """Whether this rank writes the file."""
+        """Whether this rank writes a file."""
         return self.transport.rank == self.transport.writer
+
+    @property
+    def leads(self) -> bool:
+        """Whether this rank speaks for the run: it is the writer rank, or one of them."""
+        return self.transport.rank == self.transport.lead
 
     @property
     def alive(self) -> bool:
@@ -303,13 +312,13 @@ class Session(Losses):
             if self.journal is not None:
                 self.journal.seal()
             left = isinstance(error, PeerLeftError)
-            # The writer rank relays who left, so all know that it knows; of anything else nobody knows who knows.
-            told = left and self.transport.writer not in {notice.rank for notice in self.transport.notices()}
+            # The lead relays who left, so all know that it knows; of anything else nobody knows who knows.
+            told = left and self.transport.lead not in {notice.rank for notice in self.transport.notices()}
             self.trouble(
                 f"no further flush points: {error}. What was logged lies in {self.folder} and is kept; "
                 f"after the job ends, run: provml recover {self.output}",
                 None if left else error,
-                teller=self.transport.writer if told else None,
+                teller=self.transport.lead if told else None,
             )
 
     def remove_journals(self) -> bool:

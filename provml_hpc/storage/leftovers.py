@@ -17,13 +17,13 @@ from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
 from provml_hpc.records import FAILED, Ended, Source
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
-from provml_hpc.storage.place import RESCUED, hidden_of, partial_of, run_of
+from provml_hpc.storage.place import RESCUED, count_of, hidden_of, partial_of, run_of
 from provml_hpc.wire import decode, walk
 
 
 def says_failed(output: Path, log: LogReader) -> bool:
     """Tell whether a rank of the last attempt wrote into its journal that it failed, before anybody recovers it."""
-    segments, _ = find_segments(journal_folders(output, log.meta), run_of(log.meta, log.path))
+    segments, _ = find_segments(journal_folders(output, log.meta), run_of(log.meta, log.path), part_in(log.meta))
     last = max((segment.source.attempt for segment in segments), default=0)
     for segment in segments:
         if segment.source.attempt != last:
@@ -88,8 +88,13 @@ def remove_unfinished(output: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def part_in(meta: Mapping[str, Any]) -> int:
+    """Return to which file of its run a log or a journal says that it belongs: 0 where there is one."""
+    return count_of(meta.get("part"), 0)
+
+
 def find_segments(
-    folders: Iterable[Path], run: str | None, *, given: Iterable[Path] = ()
+    folders: Iterable[Path], run: str | None, part: int | None, *, given: Iterable[Path] = ()
 ) -> tuple[list[DeadSegment], list[str]]:
     """Read all journal segments of a run in some folders; also say what could not be read.
 
@@ -102,6 +107,9 @@ def find_segments(
         Where journals may lie.
     run
         The run; None for whatever is there.
+    part
+        To which of the files of the run they belong, where several ranks wrote: journals of all may lie in one folder.
+        None for whatever is there.
     given
         Further folders that the user named, who vouches for what is in them.
     """
@@ -123,7 +131,8 @@ def find_segments(
             if folder not in vouched and segment.owner != os.geteuid():
                 troubles.append(f"{path}: belongs to somebody else, so it is not believed; remove it")
                 continue
-            if run is None or segment.description.get("run") == run:
+            told = segment.description
+            if (run is None or told.get("run") == run) and part in (None, part_in(told)):
                 segments.append(segment)
     return segments, troubles
 

@@ -17,6 +17,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import h5py
@@ -105,12 +106,19 @@ class LogWriter:
         return writer
 
     @classmethod
-    def reopen(cls, path: str | os.PathLike[str]) -> LogWriter:
+    def reopen(cls, path: str | os.PathLike[str], meta: Mapping[str, Any] = MappingProxyType({})) -> LogWriter:
         """Go on with the log of a run whose writer died, or closed it.
 
         HDF5 refuses to write to a file whose writer was killed, and what it last said of the file's end may be older
         than the data. So all that is committed is copied into a new log, which then takes the name of the old one. An
         old log with damage is kept beside it.
+
+        Parameters
+        ----------
+        path
+            The log.
+        meta
+            What the new one is to say of the run besides what the old one does, or instead.
 
         Raises
         ------
@@ -121,7 +129,7 @@ class LogWriter:
         """
         final = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
         with LogReader(final) as old:
-            writer = cls._make(scratch_of(final), old.meta)
+            writer = cls._make(scratch_of(final), {**old.meta, **meta})
             try:
                 writer._copy(old)
                 if old.damage:
@@ -151,7 +159,8 @@ class LogWriter:
                 f"{path} could not be made ({brief(error)}): check the folder's room and permissions"
             ) from error
         try:
-            put_attributes(file, {"format": FORMAT_NAME, "format_kind": "log", "format_version": LOG_VERSION, **meta})
+            ours = {"format": FORMAT_NAME, "format_kind": "log", "format_version": LOG_VERSION}
+            put_attributes(file, {**meta, **ours})  # a copy of an older log is one of today's
             for name, dtype in DATASETS.items():
                 Appended.create(file, name, dtype, _CHUNKS[name])
             file.swmr_mode = True

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-LOG_VERSION = "1.1"
+LOG_VERSION = "1.2"
 """The version of the log's format: a reader accepts any minor version of a major one that it knows."""
 
 EXTENT = np.dtype(

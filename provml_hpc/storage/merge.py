@@ -1,4 +1,4 @@
-"""One file from several that hold parts of one run: ranks that did not speak to each other, attempts that lie apart.
+"""One file from several that hold parts of one run: of several writer ranks, of ranks that did not speak to each other.
 
 The parts are put together by the code that puts together what ranks send under MPI, from the records as they were
 logged. So a merged file tells of shared activities, equal declarations, digests and samples as if the ranks had been
@@ -8,26 +8,21 @@ gathered while they ran; and what is merged once can be merged again with more.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
-from provml_hpc import records, wire
-from provml_hpc.assembly.frames import split
+from provml_hpc import records
 from provml_hpc.assembly.graph import Graph
-from provml_hpc.errors import FileBusyError, FileMissingError, OutputExistsError, UsageError
-from provml_hpc.records import Source
+from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, UsageError
 from provml_hpc.storage import closing
-from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders
+from provml_hpc.storage.joined import Joined, Part, join_commits
+from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders, part_in
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import liveness
 from provml_hpc.storage.place import output_of, partial_of
-from provml_hpc.storage.reader import is_ahead
+from provml_hpc.storage.run_file import RunFiles, is_ahead
 from provml_hpc.storage.tables import TablesFile
 from provml_hpc.storage.unpacked import Unpacked
 
@@ -60,21 +55,6 @@ class Merged:
     def attempts(self) -> list[int]:
         """The attempts that it holds."""
         return list(self.graph.run.details.get("attempts", ()))
-
-
-class _Frames(Protocol):
-    def sources(self) -> Sequence[tuple[int, int, int]]: ...
-
-    def blocks(self, source: Source, /) -> Iterator[bytes | memoryview]: ...
-
-
-class _Part(NamedTuple):
-    """One file of the run."""
-
-    name: str
-    meta: dict[str, Any]
-    frames: _Frames
-    commits: Any
 
 
 def merge(
@@ -114,24 +94,26 @@ def merge(
         raise OutputExistsError(f"{path} exists already: move it away, or choose another output")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}: make it, or mend the path of the output")
-    _once(files)
+    names = _each_once(files)
     with contextlib.ExitStack() as stack:
         parts = []
-        for number, name in enumerate(files, 1):
-            parts.append(_open(os.fspath(name), stack))
-            progress("reading", number, len(files))
+        for number, name in enumerate(names, 1):
+            parts.append(_open(name, stack))
+            progress("reading", number, len(names))
         if not parts:
             raise UsageError("there is nothing to merge: name the files of a run")
         _of_one_run(parts)
-        joined = _Joined(parts)
+        joined = Joined(parts)
         # What is said of the run as a whole is that of its first source, whichever file was named first.
         parts.sort(key=lambda part: min(part.frames.sources(), default=(0, 0, 0)))
         meta = {**parts[0].meta, "started_ns": min(int(part.meta.get("started_ns", 0)) for part in parts)}
         ranks = {rank for _, rank, _ in joined.sources()}
         meta["apart"] = len(ranks) == 1 and any(part.meta.get("apart") for part in parts)
+        meta |= {"part": None, "parts": None}
         graph = closing.close(
-            path, joined, meta, _commits(parts), replace=False, progress=lambda done, of: progress("writing", done, of)
-        )
+            path, joined, meta, join_commits([part.commits for part in parts]),
+            replace=False, progress=lambda done, of: progress("writing", done, of),
+        )  # fmt: skip
     details = graph.run.details
     last = max(details.get("attempts", [1]), default=1)
     there = {rank for attempt, rank, lane in joined.sources() if attempt == last and lane == records.RUN_LANE}
@@ -139,16 +121,26 @@ def merge(
     return Merged(path, graph, [rank for rank in expected if rank not in there])
 
 
-def _once(files: Sequence[str | os.PathLike[str]]) -> None:
+def _each_once(files: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Return the names of all files of the run: those that were given, and the parts of those that several ranks wrote.
+
+    A part may be given as well as the first file, as by ``NAME*.h5``.
+    """
     seen: set[Path] = set()
     for name in files:
         path = output_of(name).resolve()
         if path in seen:
             raise UsageError(f"{name} is given twice: name each file once")
         seen.add(path)
+    names = [os.fspath(name) for name in files]
+    for name in files:
+        with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(output_of(name))) as found:
+            parts = (output_of(file.path) for file in found.files[1:])
+            names += [str(path) for path in parts if path.resolve() not in seen]
+    return names
 
 
-def _open(name: str, stack: contextlib.ExitStack) -> _Part:
+def _open(name: str, stack: contextlib.ExitStack) -> Part:
     output = output_of(name)
     partial = partial_of(output)
     if partial.exists() and (not output.exists() or name.endswith(partial.suffix) or is_ahead(partial, output)):
@@ -159,18 +151,18 @@ def _open(name: str, stack: contextlib.ExitStack) -> _Part:
                 "wait for its end, or recover it"
             )
         log = stack.enter_context(LogReader(partial))
-        segments, _ = find_segments(journal_folders(output, log.meta), str(log.meta["run"]))
-        return _Part(name, dict(log.meta), Leftovers(log, segments), log.summary())
+        segments, _ = find_segments(journal_folders(output, log.meta), str(log.meta["run"]), part_in(log.meta))
+        return Part(name, dict(log.meta), Leftovers(log, segments), log.summary())
     if not output.exists():
         raise FileMissingError(
             f"there is neither {output} nor {partial.name} beside it: check the name; where only journals are left, "
             "run provml recover first"
         )
     closed = stack.enter_context(TablesFile(output))
-    return _Part(name, dict(closing.run_meta(closed.run)), Unpacked(closed), closed.commits())
+    return Part(name, dict(closing.run_meta(closed.run)), Unpacked(closed), closed.commits())
 
 
-def _of_one_run(parts: list[_Part]) -> None:
+def _of_one_run(parts: list[Part]) -> None:
     first = parts[0]
     for part in parts[1:]:
         if part.meta["run"] != first.meta["run"]:
@@ -179,48 +171,3 @@ def _of_one_run(parts: list[_Part]) -> None:
                 f"{part.meta['run']} ({part.meta.get('name')}): merge the files of one run; those of several are asked "
                 "together, as in provml query A.h5 B.h5"
             )
-
-
-class _Joined:
-    """The frames of several files, each source once."""
-
-    def __init__(self, parts: list[_Part]) -> None:
-        self._owner: dict[Source, _Part] = {}
-        for part in parts:
-            for place in part.frames.sources():
-                source = Source(*place)
-                other = self._owner.setdefault(source, part)
-                if other is not part and _fingerprint(other, source) != _fingerprint(part, source):
-                    raise UsageError(
-                        f"{other.name} and {part.name} both hold rank {source.rank} of attempt {source.attempt}, and "
-                        "not the same: give one of them"
-                    )
-
-    def sources(self) -> list[tuple[int, int, int]]:
-        """Return every source, sorted."""
-        return sorted(self._owner)
-
-    def blocks(self, source: Source) -> Iterator[bytes | memoryview]:
-        """Yield the frames of a source in order."""
-        return self._owner[Source(*source)].frames.blocks(Source(*source))
-
-
-def _fingerprint(part: _Part, source: Source) -> tuple[int, int, str]:
-    """Return what tells whether two files hold the same of a source: its records, and how many samples."""
-    said, count, samples = hashlib.sha256(), 0, 0
-    for block in part.frames.blocks(source):
-        found = split(block)
-        count += len(found.records)
-        samples += sum(map(len, found.samples.values()))
-        for at in found.records:
-            said.update(block[at : at + int(wire.HEADER.unpack_from(block, at)[0])])
-    return count, samples, said.hexdigest()
-
-
-def _commits(parts: list[_Part]) -> np.ndarray[Any, np.dtype[Any]]:
-    """Return the commits of all files in order of time, numbered anew, each once."""
-    rows = np.concatenate([part.commits for part in parts])
-    rows["number"] = 0
-    rows = np.unique(rows)  # in order of the fields: of the time
-    rows["number"] = np.arange(1, len(rows) + 1)
-    return rows

@@ -19,13 +19,14 @@ from provml_hpc.storage.leftovers import (
     find_segments,
     is_closed,
     journal_folders,
+    part_in,
     refuse_the_living,
     remove_unfinished,
 )
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Ownership, recovering
-from provml_hpc.storage.place import hidden_of, partial_of
+from provml_hpc.storage.place import hidden_of, partial_of, parts_of
 from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.tables import read_attributes
 
@@ -39,7 +40,7 @@ BEAT_EVERY = 1.0
 
 
 def _free(path: Path) -> bool:
-    return not path.exists() and not partial_of(path).exists()
+    return not (path.exists() or partial_of(path).exists() or parts_of(path))
 
 
 def _names(path: Path, if_exists: str) -> Iterator[Path]:
@@ -50,6 +51,11 @@ def _names(path: Path, if_exists: str) -> Iterator[Path]:
     elif path.exists():
         raise OutputExistsError(
             f"{path} exists already; choose another output, or if_exists='new' to have a free name chosen"
+        )
+    elif parts_of(path):
+        raise OutputExistsError(
+            f"{parts_of(path)[0]} is there, part of a run that wrote {path} and more: move it away, choose another "
+            "output, or if_exists='new' to have a free name chosen"
         )
     elif partial_of(path).exists():
         raise OutputExistsError(
@@ -90,7 +96,7 @@ class Output:
         StorageError
             It cannot be written.
         """
-        if if_exists == "resume" and not _free(path):
+        if if_exists == "resume" and (path.exists() or partial_of(path).exists()):
             return cls._resume(path, meta)
         taken: ProvMLError | None = None
         for name in _names(path, if_exists):
@@ -120,6 +126,8 @@ class Output:
     def _resume(cls, path: Path, meta: dict[str, Any]) -> Output:
         """Go on with the run that a dead job left: bring its journals into its log, then begin the next attempt."""
         with recovering(path, force=is_closed(path)):
+            if meta.get("part") and _run_of(path) != meta["run"]:
+                raise OutputExistsError(f"{path} is of another run than {meta['run']}, which goes on: move it away")
             remove_unfinished(path)
             if half_reopened(path):
                 closing.remove_log(path)
@@ -182,16 +190,18 @@ class Output:
     @classmethod
     def _go_on(cls, path: Path, meta: dict[str, Any], ownership: Ownership) -> Output:
         with LogReader(partial_of(path)) as old:
-            segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]))
+            segments, troubles = find_segments(journal_folders(path, old.meta), str(old.meta["run"]), part_in(old.meta))
             refuse_the_living(path, segments)
             left = Leftovers(old, segments)
             # The commit says which attempt begins, so that its number is never given again, even if it leaves nothing
             # here but journals on other nodes.
             attempt = 1 + max([1, *(source[0] for source in left.sources()), *map(int, old.commits["flags"])])
             kept = dict(old.meta)
+        if meta.get("parts", 1) > kept.get("parts", 1):  # more ranks write than did before
+            kept |= {name: meta[name] for name in ("part", "parts", "apart")}
         for trouble in troubles:
             logger.warning("resume: %s", trouble)
-        log = LogWriter.reopen(partial_of(path))
+        log = LogWriter.reopen(partial_of(path), kept)
         try:
             for source, first, last, frames in left.further():
                 log.append(source, frames, first, last)
@@ -202,6 +212,11 @@ class Output:
         for segment in segments:
             segment.path.unlink(missing_ok=True)
         return cls(path, {**meta, **kept, "attempt": attempt, "size": meta["size"]}, log, ownership)
+
+    def begin(self, attempt: int) -> None:
+        """Have an attempt of this number begin in this file: that which it is in another file of the run."""
+        self.meta["attempt"] = attempt
+        self._log.commit(time_ns(), flags=attempt)
 
     def append(self, data: memoryview, pieces: Sequence[tuple[Source, int, int, int, int, int | None]]) -> None:
         """Append a block, as :meth:`LogWriter.append_block` does; its frames count from the next commit on."""

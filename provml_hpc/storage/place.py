@@ -19,6 +19,7 @@ PARTIAL = ".partial"
 RESCUED = "rescued"
 """What the name of a journal begins with while it is being copied into the hidden folder."""
 
+_MOST_PARTS = 1 << 16
 _UUID = re.compile("[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _NO_LINKS = frozenset(
     {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EACCES, errno.EINVAL}
@@ -39,6 +40,11 @@ def run_of(meta: Mapping[str, Any], path: Path) -> str:
     return run
 
 
+def count_of(value: Any, otherwise: int) -> int:
+    """Return what a file says of how many files its run has, or which of them it is, if it is a number for that."""
+    return value if isinstance(value, int) and 0 <= value < _MOST_PARTS else otherwise
+
+
 def output_of(path: str | os.PathLike[str]) -> Path:
     """Return the output that a path means, itself or its ``.partial``, as an absolute path."""
     absolute = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow a link that is the output itself
@@ -49,6 +55,39 @@ def partial_of(output: str | os.PathLike[str]) -> Path:
     """Return where the log of a run lies while it goes on."""
     path = output_of(output)
     return path.with_name(path.name + PARTIAL)
+
+
+def part_of(output: str | os.PathLike[str], number: int) -> Path:
+    """Return where the file of one of several writer ranks lies; that of the first is the output itself.
+
+    Examples
+    --------
+    >>> part_of("/data/facies.h5", 2).name
+    'facies-part2.h5'
+    """
+    path = output_of(output)
+    return path.with_name(f"{path.stem}-part{number}{path.suffix}") if number else path
+
+
+def parts_of(output: str | os.PathLike[str], count: int = 1) -> list[Path]:
+    """Return the files of further writer ranks that lie beside an output, closed or not.
+
+    Parameters
+    ----------
+    output
+        The output.
+    count
+        How many files the run has, as far as is known: the search goes on to there, and then to the first gap.
+    """
+    found = []
+    number = 1
+    while True:
+        path = part_of(output, number)
+        if os.path.lexists(path) or os.path.lexists(partial_of(path)):
+            found.append(path)
+        elif number >= count:
+            return found
+        number += 1
 
 
 def hidden_of(output: str | os.PathLike[str]) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,14 +13,13 @@ import numpy as np
 from provml_hpc.assembly import assemble
 from provml_hpc.assembly.clocks import Correction, Measured, correct, corrections
 from provml_hpc.assembly.graph import FIXED_COLUMNS, Graph, RunInfo, SampleTable, key_of
-from provml_hpc.errors import FileMissingError, FormatError, StateError, UsageError
+from provml_hpc.errors import FormatError, ProvMLError, StateError, UsageError
 from provml_hpc.storage import costs, views
-from provml_hpc.storage.closing import FAILED, INCOMPLETE, RUNNING, run_info
-from provml_hpc.storage.leftovers import says_failed
-from provml_hpc.storage.log_reader import LogReader
-from provml_hpc.storage.owner import Liveness, liveness
-from provml_hpc.storage.place import PARTIAL, output_of, partial_of
+from provml_hpc.storage.closing import run_info
+from provml_hpc.storage.joined import Joined, Part, join_commits, join_costs
+from provml_hpc.storage.owner import Liveness
 from provml_hpc.storage.record_table import RecordTable, Row, SampleArray
+from provml_hpc.storage.run_file import RunFiles
 from provml_hpc.storage.tables import TablesFile
 from provml_hpc.vocabulary import CLASS, RELATION
 
@@ -36,7 +34,8 @@ def open(path: str | os.PathLike[str]) -> Reader:
     ----------
     path
         ``NAME.h5``. While its run goes on, or if it died, there is only ``NAME.h5.partial``: that is opened then, and
-        may be named itself.
+        may be named itself. Where several ranks wrote (``init(writers=...)``), the files of the others beside it are
+        read with it as one; one of those by its own name, ``NAME-part1.h5``, is read alone.
 
     Raises
     ------
@@ -56,69 +55,49 @@ class Reader:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path: Path
-        """The file that is open."""
-        self._log: LogReader | None = None
-        self._closed: TablesFile | None = None
         self._graph: Graph | None = None
         self._as_counted: Graph
         self._views: dict[str, RecordTable] = {}
         self._is_open = True
-        self._failed: bool | None = None
         self._asked = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
-        self._open()
+        self._run = RunFiles(self._asked)
 
-    def _open(self) -> None:
-        if "\0" in str(self._asked):
-            raise FileMissingError(f"{str(self._asked)!r} is no name of a file: check it")
-        output = output_of(self._asked)
-        partial = partial_of(output)
-        # In this order, since a run that ends makes the one before it removes the other.
-        if partial.exists() and (
-            self._asked.name.endswith(PARTIAL) or not output.exists() or is_ahead(partial, output)
-        ):
-            with contextlib.suppress(FileMissingError):
-                self._log, self.path = LogReader(partial), partial
-                return
-        if not output.exists():
-            raise FileMissingError(f"there is neither {output} nor {partial.name} beside it: check the name")
-        self._closed, self.path = TablesFile(output), output
+    @property
+    def path(self) -> Path:
+        """The file that is open: where several ranks wrote, the one that was named."""
+        return self._run.files[0].path
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files that are open: where several ranks wrote, those of the others too."""
+        return [file.path for file in self._run.files]
 
     @property
     def live(self) -> bool:
         """Whether this is the log of a run that was not closed yet."""
-        return self._log is not None
+        return any(file.log is not None for file in self._run.files)
 
     @property
     def liveness(self) -> Liveness:
         """Whether the job that writes the file lives, and how one knows."""
-        return liveness(self.path) if self.live else Liveness("dead", "its file is closed")
+        return next((file for file in self._run.files if file.log is not None), self._run.files[0]).liveness
 
     @property
     def status(self) -> str:
         """``running``, ``finished``, ``failed``, ``incomplete`` (its job died, or ended early) or ``recovered``."""
-        if self._closed is not None:
-            return self._closed.run.status
-        if self._log is None or self.liveness.state != "dead":
-            return RUNNING
-        if self._failed is None:  # once: it cannot change any more
-            try:
-                self._failed = says_failed(output_of(self.path), self._log)
-            except (OSError, ValueError):
-                self._failed = False
-        return FAILED if self._failed else INCOMPLETE
+        return self._run.status
 
     @property
     def commits(self) -> np.ndarray[Any, np.dtype[Any]]:
         """The commits: a numpy structured array with ``number``, ``time_ns``, ``rows`` (records) and ``bytes``."""
-        if self._log is not None:
-            return self._log.summary()
-        return self._tables.commits()
+        self._check_open()
+        found = [file.commits for file in self._run.files]
+        return found[0] if len(found) == 1 else join_commits(found)
 
     @property
     def damage(self) -> list[str]:
-        """What of a log could not be read, as sentences; a closed file is whole or an error."""
-        return self._log.damage if self._log is not None else []
+        """What of a log could not be read, or is not there, as sentences; a closed file is whole or an error."""
+        return self._run.damage
 
     @property
     def run(self) -> RunInfo:
@@ -129,30 +108,46 @@ class Reader:
     def graph(self) -> Graph:
         """The whole run as tables. They are read, and samples too, while the file is open."""
         if self._graph is None:
-            self._as_counted = self._assembled(self._log) if self._log is not None else self._tables.graph()
+            closed = self._closed
+            self._as_counted = closed.graph() if closed is not None else self._assembled()
             self._graph = self._as_counted.on_one_clock()
         return self._graph
 
     @property
     def stored_graph(self) -> Graph:
         """The same for who goes through it once: of a closed file, columns stay there and are read in stretches."""
-        return self.graph if self._log is not None else self._tables.graph(stored=True)
+        closed = self._closed
+        return closed.graph(stored=True) if closed is not None else self.graph
 
-    def _assembled(self, log: LogReader) -> Graph:
+    def _assembled(self) -> Graph:
+        """Return the graph of a log, or of all files that several ranks wrote or still write."""
+        files = self._run.files
         try:
-            run = run_info(log.meta, self.path)
+            run = run_info(files[0].meta, self.path)
             run.status = self.status
-            if len(log.commits):
-                run.committed_ns = int(log.commits["time_ns"][-1])
-            return assemble(log, run)
+            commits = self.commits
+            if len(commits):
+                run.committed_ns = int(commits["time_ns"][-1])
+            if len(files) == 1 and not self._run.missing:
+                return assemble(files[0].frames, run)
+            run.apart = False
+            graph = assemble(Joined([Part(file.path.name, {}, file.frames, None) for file in files]), run)
+            join_costs(run, [file.closed.run for file in files if file.closed is not None])
+            return graph
         except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
+            if isinstance(error, ProvMLError):
+                raise
             raise FormatError(f"{self.path} holds records that cannot be read ({error}): recover the run") from error
 
     @property
-    def _tables(self) -> TablesFile:
-        if self._closed is None or not self._is_open:
+    def _closed(self) -> TablesFile | None:
+        """The closed file, if there is one that holds all there is."""
+        self._check_open()
+        return self._run.files[0].closed if len(self._run.files) == 1 and not self._run.missing else None
+
+    def _check_open(self) -> None:
+        if not self._is_open:
             raise StateError(f"{self._asked} was closed: open it again")
-        return self._closed
 
     @property
     def activities(self) -> RecordTable:
@@ -379,10 +374,11 @@ class Reader:
     ) -> Iterator[np.ndarray[Any, np.dtype[Any]]]:
         """Yield the wanted rows of a table, a stretch at a time, for each measure."""
         whole = within is None or table.activity in within
+        closed = self._closed
         for start in range(0, table.count if measures else 0, _CHUNK):
             stop = min(start + _CHUNK, table.count)
-            if self._closed is not None:  # which can leave the other measures where they are
-                columns = self._closed.read_columns(table.path, (*FIXED_COLUMNS, *measures), start, stop)
+            if closed is not None:  # which can leave the other measures where they are
+                columns = closed.read_columns(table.path, (*FIXED_COLUMNS, *measures), start, stop)
             else:
                 columns = table.read(start, stop)
             columns = correct(columns, by)
@@ -419,27 +415,17 @@ class Reader:
 
         When the run has ended meanwhile, its closed file takes the place of the log. Ids may change.
         """
-        if not self._is_open:
-            raise StateError(f"{self._asked} was closed: open it again")
-        if self._log is None:
-            return len(self.commits)
-        if not partial_of(self._asked).exists() and output_of(self._asked).exists():
-            self._log.close()
-            self._log = None
-            self._open()
-        else:
-            self._log.refresh()
-        self._graph = None
-        self._views.clear()
+        self._check_open()
+        if self.live or self._run.missing:
+            self._run.refresh()
+            self._graph = None
+            self._views.clear()
         return len(self.commits)
 
     def close(self) -> None:
         """Close the file. May be called twice."""
         self._is_open = False
-        if self._log is not None:
-            self._log.close()
-        if self._closed is not None:
-            self._closed.close()
+        self._run.close()
 
     def __enter__(self) -> Reader:
         return self
@@ -461,14 +447,3 @@ def _in_order(found: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype
     if ((rank > 0) | ((rank == 0) & ((attempt > 0) | ((attempt == 0) & (time >= 0))))).all():
         return found
     return found[np.lexsort((found["time_ns"], found["attempt"], found["rank"]))]
-
-
-def is_ahead(partial: Path, output: Path) -> bool:
-    """Tell whether a log that lies beside a closed file of the same run has more: the run was resumed."""
-    try:
-        with LogReader(partial) as log, TablesFile(output) as closed:
-            if log.meta.get("run") != closed.attributes.get("run") or not len(log.commits):
-                return False
-            return int(log.commits["time_ns"][-1]) > closed.run.committed_ns
-    except (FileMissingError, FormatError):
-        return False

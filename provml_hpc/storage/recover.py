@@ -22,13 +22,14 @@ from provml_hpc.storage.leftovers import (
     find_segments,
     is_closed,
     journal_folders,
+    part_in,
     refuse_the_living,
     remove_unfinished,
 )
 from provml_hpc.storage.log_format import COMMIT_ROW
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
-from provml_hpc.storage.place import hidden_of, output_of, partial_of, run_of
+from provml_hpc.storage.place import hidden_of, output_of, part_of, partial_of, parts_of, run_of
 from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.tables import TablesFile, read_attributes
 
@@ -129,6 +130,12 @@ def recover(
     return result
 
 
+def outputs_of(path: str | os.PathLike[str]) -> list[Path]:
+    """Return the files that a recovery of an output has to look at: itself, and further ones that its run wrote."""
+    output = output_of(path)
+    return [output, *parts_of(output)]
+
+
 def _told(output: Path) -> tuple[str, str]:
     attributes = read_attributes(output)
     return str(attributes.get("run")), str(attributes.get("status"))
@@ -147,10 +154,13 @@ def _gather(
         meta = dict(log.meta)
         folders = journal_folders(output, meta)
     elif output.exists():
-        meta = {"run": _told(output)[0]}
-    segments, troubles = find_segments(folders, None if meta is None else run_of(meta, output), given=given)
+        attributes = read_attributes(output)
+        meta = {"run": str(attributes.get("run")), "part": attributes.get("part")}
     if meta is not None:
-        return meta, segments, troubles
+        return meta, *find_segments(folders, run_of(meta, output), part_in(meta), given=given)
+    segments, troubles = find_segments(folders, None, None, given=given)
+    # Journals of all files of a run may lie in one folder.
+    segments = [segment for segment in segments if _is_of(segment, output)] or segments
     runs = {str(segment.description.get("run")) for segment in segments}
     if len(runs) != 1:
         raise FormatError(
@@ -158,6 +168,12 @@ def _gather(
             "keep those of one run only"
         )
     return dict(segments[0].description), segments, troubles
+
+
+def _is_of(segment: DeadSegment, output: Path) -> bool:
+    """Tell whether a journal is of a rank that sent to whoever wrote this file."""
+    told = segment.description
+    return part_of(str(told.get("output", "")), part_in(told)).name == output.name
 
 
 def _holds(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:

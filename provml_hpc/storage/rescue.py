@@ -23,7 +23,7 @@ from provml_hpc import records, wire
 from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError, StorageError
 from provml_hpc.journal import FIRST, DeadSegment, SegmentHead, node_folders, own_folder, pid_namespace, safe_folder
 from provml_hpc.storage.owner import liveness
-from provml_hpc.storage.place import RESCUED, hidden_of, output_of, partial_of, publish, run_of
+from provml_hpc.storage.place import RESCUED, count_of, hidden_of, output_of, part_of, partial_of, publish, run_of
 
 _TRIES = 5
 WAIT_S = 10.0
@@ -95,12 +95,21 @@ def rescue(
 def _rescue(done: Rescue, journal: Path, *, keep: bool) -> None:
     """Carry one journal, or say why not."""
     try:
-        found = carry(journal, safe_folder(hidden_of(done.output)), keep=keep or _is_foreign(journal))
+        found = carry(journal, safe_folder(_home(journal, done.output)), keep=keep or _is_foreign(journal))
     except (OSError, MemoryError, ProvMLError) as error:
         done.left.append(str(error) if str(journal) in str(error) else f"{journal}: {error}")
         return
     done.journals += found > 0
     done.records += found
+
+
+def _home(journal: Path, output: Path) -> Path:
+    """Return the hidden folder that a journal belongs into: of the output, or of one of its parts."""
+    told = SegmentHead(journal).description
+    if count_of(told.get("parts"), 1) == 1:
+        return hidden_of(output)
+    first = output.with_name(Path(str(told.get("output", output))).name)
+    return hidden_of(part_of(first, count_of(told.get("part"), 0)))
 
 
 def carry(journal: Path, hidden: Path, *, keep: bool = False) -> int:

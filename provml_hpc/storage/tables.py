@@ -21,10 +21,10 @@ from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.columns import TABLE, read_table, stored_table, write_table
 from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
-from provml_hpc.storage.place import FORMAT_NAME
+from provml_hpc.storage.place import FORMAT_NAME, count_of
 from provml_hpc.storage.samples import GROUP, TELEMETRY, place_samples, read_columns, read_samples, write_samples
 
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "1.2"
 """The version of the closed file's format: a reader accepts any minor version of a major one that it knows."""
 
 RECORDS, RELATIONS, COMMITS, CLOCKS = "records", "relations", "commits", "clocks"
@@ -96,6 +96,8 @@ def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], che
         careful.put_text(file, name, run.uuid if name == "run" else str(getattr(run, name)))
     if run.apart:
         file.attrs["apart"] = True
+    if run.parts > 1:
+        file.attrs["part"], file.attrs["parts"] = np.int64(run.part), np.int64(run.parts)
     file.attrs["started_ns"] = np.int64(run.started_ns)
     file.attrs["committed_ns"] = np.int64(run.committed_ns)
     place_samples(graph)
@@ -227,6 +229,8 @@ class TablesFile:
             committed_ns=_time(told.get("committed_ns")),
             file=self.path.name,
             apart=bool(told.get("apart", False)),
+            part=count_of(told.get("part"), 0),
+            parts=count_of(told.get("parts"), 1),
             details=dict(told["details"]),
         )
 

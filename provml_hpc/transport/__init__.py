@@ -10,12 +10,12 @@ from typing import Any
 
 from provml_hpc.environment.launcher import Launch, detect
 from provml_hpc.errors import StateError, UsageError
-from provml_hpc.transport.base import ROUND_BYTES, Agreement, Notice, Report, Sink, Transport, Trouble
+from provml_hpc.transport.base import ROUND_BYTES, Agreement, Notice, Report, Sink, Transport
 from provml_hpc.transport.clocks import Difference
 from provml_hpc.transport.serial import Serial
 from provml_hpc.transport.world import find
 
-__all__ = ["Agreement", "Difference", "Notice", "Report", "Serial", "Sink", "Transport", "Trouble", "choose"]
+__all__ = ["Agreement", "Difference", "Notice", "Report", "Serial", "Sink", "Transport", "choose"]
 
 
 ALONE = "self"

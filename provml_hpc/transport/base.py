@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from provml_hpc.errors import TransportError, UsageError
@@ -18,71 +19,52 @@ ROUND_BYTES = 64 << 20
 LARGEST_ROUND = 1 << 30
 """Largest cap that is accepted: counts and displacements of one MPI call stay far below 2 GiB."""
 
-TROUBLE_BYTES = 400
-"""Longest text, in bytes of UTF-8, with which a rank tells the others what is wrong with it."""
-
 
 class Report(NamedTuple):
     """What one rank tells at the start of a flush point.
 
     Parameters
     ----------
-    trouble
-        What is wrong with this rank, or nothing where it is well.
     finishing
         Whether this rank is at the end of its run and only takes part so that the others can flush.
     stop_requested
         Whether this rank was asked to stop.
     requests
-        A small payload for the writer rank, normally empty.
+        A small payload for the lead, normally empty.
     """
 
-    trouble: str | None = None
     finishing: bool = False
     stop_requested: bool = False
     requests: bytes = b""
 
 
-class Trouble(NamedTuple):
-    """A rank that is not well, and why in its own words (cut to `TROUBLE_BYTES`)."""
-
-    rank: int
-    text: str
-
-
 class Agreement(NamedTuple):
-    """What all ranks know after a flush point; equal on all of them but for `sizes` and `requests`.
+    """What all ranks know after a flush point; equal on all of them but for `requests`.
 
     Parameters
     ----------
-    largest
-        Largest number of bytes that a rank gave.
-    all_finishing, any_finishing
-        Whether all ranks, or any, are at the end of their run.
+    all_finishing
+        Whether all ranks are at the end of their run.
     any_stop
         Whether any rank was asked to stop.
     has_requests
         Whether any rank had a request.
-    trouble
-        The ranks in trouble, lowest first.
-    sizes
-        Bytes of each rank, on the writer rank; empty on the others.
     requests
-        The requests of each rank, on the writer rank where any has one; else empty.
+        The requests by rank, of those that have one; empty where this rank is not asked to do anything about them.
     """
 
-    largest: int
     all_finishing: bool
-    any_finishing: bool
     any_stop: bool
     has_requests: bool
-    trouble: tuple[Trouble, ...] = ()
-    sizes: tuple[int, ...] = ()
-    requests: tuple[bytes, ...] = ()
+    requests: Mapping[int, bytes] = MappingProxyType({})
 
 
-Answer = Callable[[Agreement, "Exception | None"], bytes]
-"""Makes the writer rank's answer at a flush point, from what the ranks agree on and what the sink raised."""
+Commit = Callable[[Agreement, "Exception | None"], bytes]
+"""Called on a writer rank once it has all bytes, with what the ranks that send to it agree on and what the sink raised.
+Returns what the lead is to hear of it; nothing, as a rule."""
+
+Answer = Callable[[Agreement, Mapping[int, bytes]], bytes]
+"""Makes the lead's answer at a flush point, from what all ranks agree on and what the writer ranks had to say."""
 
 
 class Notice(NamedTuple):
@@ -107,6 +89,9 @@ class Notice(NamedTuple):
 class Transport(Protocol):
     """Moves bytes to the writer rank of a run, and lets its ranks agree.
 
+    A run may have several writer ranks, each with a group of ranks that send to it. One of them, the *lead*, speaks for
+    the run: it answers for all at a flush point.
+
     The methods marked *Collective* are called by all ranks, in the same order, from one thread at a time. They wait
     without spinning, and no rank waits for one that has left:
 
@@ -128,7 +113,11 @@ class Transport(Protocol):
 
     @property
     def writer(self) -> int:
-        """Rank that the bytes go to."""
+        """Rank that the bytes of this rank go to."""
+
+    @property
+    def lead(self) -> int:
+        """Rank that answers for all: the writer rank, or one of them."""
 
     @property
     def alone(self) -> bool:
@@ -142,12 +131,13 @@ class Transport(Protocol):
         self,
         report: Report,
         chunks: Sequence[memoryview],
-        sink: Sink | None,
-        answer: Answer | None,
+        sink: Sink | None = None,
+        commit: Commit | None = None,
+        answer: Answer | None = None,
         *,
         deadline: float | None = None,
     ) -> tuple[Agreement, bytes]:
-        """Take a flush point: tell, give bytes to the writer rank, and get its answer. *Collective*.
+        """Take a flush point: tell, give bytes to the writer rank, and get the lead's answer. *Collective*.
 
         Parameters
         ----------
@@ -156,23 +146,24 @@ class Transport(Protocol):
         chunks
             The bytes of this rank, in order. They must not change meanwhile.
         sink
-            Called on the writer rank alone, with contiguous bytes, in order per rank; never with an empty view or span,
+            Called on writer ranks alone, with contiguous bytes, in order per rank; never with an empty view or span,
             or a view larger than a round. Where all sizes are multiples of 8, so are the ends of the spans. Once it has
             raised it is not called again, and the bytes still to come are not asked for.
+        commit
+            Called on writer ranks alone, when all bytes are there, which are many or none. By default nothing is done.
         answer
-            Called on the writer rank alone, which has to give one, when all bytes are there: with what the ranks agree
-            on and what the sink raised. What it returns is given to all ranks.
+            Called on the lead alone, when all writer ranks have committed. What it returns is given to all ranks.
         deadline
             Seconds after which to give up.
 
         Returns
         -------
         tuple
-            What the ranks agree on, and the writer rank's answer.
+            What the ranks agree on, and the lead's answer.
         """
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
-        """Give the writer rank's bytes to all ranks; what the others pass is ignored. *Collective*."""
+        """Give the lead's bytes to all ranks; what the others pass is ignored. *Collective*."""
 
     def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
         """Give the bytes of one rank to all ranks; what the others pass is ignored. *Collective*."""
@@ -180,15 +171,26 @@ class Transport(Protocol):
     def allgather(self, payload: bytes, *, deadline: float | None = None) -> list[bytes]:
         """Give few bytes of every rank to all ranks, ordered by rank. *Collective*, meant for the start of a run."""
 
-    def appoint(self, writer: int, names: Sequence[int]) -> None:
-        """Have the bytes go to another rank from now on, and say what the ranks are called.
-
-        Called by all ranks with equal arguments, once they agreed on them and before anything goes to the writer rank.
+    def divide(self, writers: int) -> list[int]:
+        """Return for each rank the writer rank that it would have if so many wrote. Not collective, and alike on all.
 
         Parameters
         ----------
-        writer
-            Rank that the bytes go to.
+        writers
+            How many ranks are to write, the lead among them. There are never more than ranks.
+        """
+
+    def appoint(self, lead: int, writers: Sequence[int], names: Sequence[int]) -> None:
+        """Have the bytes go to other ranks from now on, and say what the ranks are called.
+
+        Called by all ranks with equal arguments, once they agreed on them and before anything goes to a writer rank.
+
+        Parameters
+        ----------
+        lead
+            The writer rank that answers for all.
+        writers
+            For each rank the one that its bytes go to. Writer ranks keep their own.
         names
             For each rank the number that messages call it by.
         """
@@ -209,7 +211,7 @@ class Transport(Protocol):
     def measure_clock(
         self, ranks: Sequence[int], clock: Callable[[], int], *, deadline: float | None = None
     ) -> Difference | None:
-        """Measure how far some ranks' clocks are from that of the writer rank. *Collective*.
+        """Measure how far some ranks' clocks are from that of the lead. *Collective*.
 
         Parameters
         ----------
@@ -228,16 +230,16 @@ class Transport(Protocol):
         """
 
     def leave(self, reason: str) -> None:
-        """Leave early: tell the writer rank, which tells the others, and enter no collective call any more.
+        """Leave early: tell the lead, which tells the others, and enter no collective call any more.
 
-        Not collective, does not wait for anybody and raises nothing. Where this rank is the writer, it tells all others
+        Not collective, does not wait for anybody and raises nothing. Where this rank is the lead, it tells all others
         itself. A rank that stops because of somebody else's notice tells nothing, since the others know.
         """
 
     def notices(self) -> list[Notice]:
         """Return what is known of ranks that left early, this one included, in the order in which it became known.
 
-        Not collective. On the writer rank it also relays what it finds.
+        Not collective. On the lead it also relays what it finds.
         """
 
     def close(self, *, deadline: float | None = None) -> bool:

@@ -1,6 +1,6 @@
 """How far apart two clocks are: asked a few times over the messages of a run, of which the quickest answer counts.
 
-A rank asks the writer rank what time it is. The answer was given between its asking and its hearing, so it is off by at
+A rank asks the lead what time it is. The answer was given between its asking and its hearing, so it is off by at
 most half of that time, whatever the network did (F. Cristian, Probabilistic clock synchronization, 1989).
 """
 
@@ -23,16 +23,16 @@ _WHAT = "the comparison of clocks"
 
 
 class Difference(NamedTuple):
-    """What to add to this rank's clock to get that of the writer rank, and by how much it may be off; nanoseconds."""
+    """What to add to this rank's clock to get that of the lead, and by how much it may be off; nanoseconds."""
 
     offset_ns: int
     uncertainty_ns: int
 
 
 def measure(
-    steps: Steps, rank: int, writer: int, ranks: Sequence[int], clock: Callable[[], int], until: float | None
+    steps: Steps, rank: int, lead: int, ranks: Sequence[int], clock: Callable[[], int], until: float | None
 ) -> Difference | None:
-    """Measure some ranks' clocks against that of the writer rank, one rank after the other. *Collective*.
+    """Measure some ranks' clocks against that of the lead, one rank after the other. *Collective*.
 
     One step of all ranks. Those that are not measured go on at once.
     """
@@ -42,7 +42,7 @@ def measure(
         steps.wait(list(requests), _WHAT, until, quick=True)
 
     def talk() -> None:
-        if rank == writer:
+        if rank == lead:
             for other in ranks:
                 wait(steps.send(b"!", other, _TAG))
                 for _ in range(ROUNDS):
@@ -50,11 +50,11 @@ def measure(
                     wait(steps.send(array("q", [clock()]).tobytes(), other, _TAG))
         elif rank in ranks:
             answer = bytearray(8)
-            wait(steps.receive(bytearray(1), writer, _TAG))
+            wait(steps.receive(bytearray(1), lead, _TAG))
             for _ in range(ROUNDS):
-                coming = steps.receive(answer, writer, _TAG)
+                coming = steps.receive(answer, lead, _TAG)
                 asked = clock()
-                wait(steps.send(b"?", writer, _TAG), coming)
+                wait(steps.send(b"?", lead, _TAG), coming)
                 heard = clock()
                 half = (heard - asked + 1) // 2
                 found.append(Difference(array("q", answer)[0] - (asked + heard) // 2, half))

@@ -1,35 +1,23 @@
-"""A flush point as all ranks take it together: what each tells and has goes up to the writer rank, its answer down.
+"""A flush point as the ranks of one writer rank take it: what each tells and has goes up to it, its answer down.
 
 A rank sends a row that tells its state, what it has to say, and its bytes, and then waits, once, for the answer. What
 it sends unasked is below a quota; who has more is asked for the next part when the writer rank has made room, so that
 its memory is bounded. All that is sent is of a size that the receiver knows by then, in messages from rank to rank:
 nobody waits for a rank that sleeps, as in a collective, but the one that it sends to.
 
-Up, with one tag: the rows of all ranks that the sender sends for; their letters (trouble, requests), if there are any;
-the first part of their bytes, if there are any; a further part each time that it is asked. Down, with another: words of
-one size, each either "more" or the answer, with what does not fit into it behind it.
+Up, with one tag: the rows of all ranks that the sender sends for; their requests, if there are any; the first part of
+their bytes, if there are any; a further part each time that it is asked. Down, with another: words of one size, each
+either "more" or the answer, with what does not fit into it behind it.
 """
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
-from provml_hpc.transport.base import (
-    TROUBLE_BYTES,
-    Agreement,
-    Answer,
-    Report,
-    Sink,
-    Trouble,
-    clip,
-    cut,
-    flatten,
-    pieces,
-)
+from provml_hpc.transport.base import Agreement, Report, Sink, cut, flatten, pieces
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -38,13 +26,17 @@ if TYPE_CHECKING:
     from provml_hpc.transport.tree import Tree
 
 _UP, _DOWN = 8, 9
-_ROW = struct.Struct("<QIII4x")  # bytes, flags, bytes of the trouble's text and its mark, bytes of the requests
+_ROW = struct.Struct("<QII")  # bytes, flags, bytes of the requests
 _FINISHING, _STOP = 1, 2
-_WORD = struct.Struct("<BBQQQ")  # kind, flags of the agreement, largest, bytes of the troubles, bytes of the payload
+_WORD = struct.Struct("<BB6xQ")  # kind, flags of the agreement, bytes of the payload
 _MORE, _ANSWER = 1, 2
-_ALL, _ANY, _STOPPED, _ASKED = 1, 2, 4, 8
+_ALL, _STOPPED, _ASKED = 1, 2, 4
 _SIZE = 256  # of a word
 WHAT = "a flush point"
+
+Decide = Callable[[Agreement, "Exception | None"], "tuple[Agreement, bytes]"]
+"""Makes of what the ranks of a meeting agree on, and of what the sink raised, what all are told: what the whole run
+agrees on, and a payload."""
 
 
 class Meeting:
@@ -80,23 +72,21 @@ class Meeting:
         report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        answer: Answer | None,
+        decide: Decide | None,
         until: float | None,
     ) -> tuple[Agreement, bytes]:
         """Take part in a flush point until a monotonic time in seconds; see `Transport.meet`."""
         self._until, self._error = until, None
         flat = flatten(chunks)
-        row, letter = _told(report, sum(map(len, flat)))
-        table = self._collect(row, [_ROW.size] * (1 + len(self._tree.rows)))
+        table = self._collect(_row(report, sum(map(len, flat))), [_ROW.size] * (1 + len(self._tree.rows)))
         found = list(_ROW.iter_unpack(table))
-        letters = self._collect(letter, [one[2] + one[3] for one in found])
+        letters = self._collect(report.requests, [one[2] for one in found])
         sizes = [one[0] for one in found]
         if self._tree.parent is None:
-            assert answer is not None
+            assert decide is not None
             self._take_in(flat, sizes, sink)
-            agreement = self._agree(found, letters)
-            payload = answer(agreement, self._error)
-            self._tell(self._word(agreement, payload))
+            agreement, payload = decide(self._agree(found, letters), self._error)
+            self._tell(_answer(agreement, payload))
             return agreement, payload
         return self._send_on(flat, sizes, table, letters)
 
@@ -157,52 +147,29 @@ class Meeting:
             self._error = error
 
     def _agree(self, found: list[tuple[int, ...]], letters: bytearray) -> Agreement:
-        ranks = (self._rank, *self._tree.rows)
-        sizes, troubles, requests = [0] * len(ranks), [], [b""] * len(ranks)
-        at, asked = 0, False
-        for rank, (size, _, trouble, request) in zip(ranks, found, strict=True):
-            sizes[rank] = size
-            if trouble:
-                troubles.append(Trouble(rank, letters[at + 1 : at + trouble].decode()))
-            if request:
-                asked, requests[rank] = True, bytes(letters[at + trouble : at + trouble + request])
-            at += trouble + request
-        flags = [row[1] for row in found]
+        requests, at = {}, 0
+        for rank, (_, _, length) in zip((self._rank, *self._tree.rows), found, strict=True):
+            if length:
+                requests[rank] = bytes(letters[at : at + length])
+                at += length
         return Agreement(
-            largest=max(sizes),
-            all_finishing=all(flag & _FINISHING for flag in flags),
-            any_finishing=any(flag & _FINISHING for flag in flags),
-            any_stop=any(flag & _STOP for flag in flags),
-            trouble=tuple(sorted(troubles, key=lambda trouble: trouble.rank)),
-            sizes=tuple(sizes),
-            requests=tuple(requests) if asked else (),
-            has_requests=asked,
+            all_finishing=all(flags & _FINISHING for _, flags, _ in found),
+            any_stop=any(flags & _STOP for _, flags, _ in found),
+            has_requests=bool(requests),
+            requests=requests,
         )
 
     # The way down.
 
     def _ask(self, left: list[int]) -> None:
         """Ask for more, where there is more."""
-        word = _WORD.pack(_MORE, 0, 0, 0, 0).ljust(_SIZE, b"\0")
+        word = _WORD.pack(_MORE, 0, 0).ljust(_SIZE, b"\0")
         asked = [
             self._steps.send(word, branch[0], _DOWN)
             for branch, (start, stop) in zip(self._tree.children, self._ends(left), strict=False)
             if stop > start
         ]
         self._steps.wait(asked, WHAT, self._until)
-
-    def _word(self, agreement: Agreement, payload: bytes) -> list[bytes]:
-        """Return the answer: the word, and what does not fit into it."""
-        flags = agreement.all_finishing * _ALL | agreement.any_finishing * _ANY
-        flags |= agreement.any_stop * _STOPPED | agreement.has_requests * _ASKED
-        troubles = (
-            json.dumps([[one.rank, one.text] for one in agreement.trouble]).encode() if agreement.trouble else b""
-        )
-        body = troubles + payload
-        head = _WORD.pack(_ANSWER, flags, agreement.largest, len(troubles), len(payload))
-        if len(head) + len(body) <= _SIZE:
-            return [(head + body).ljust(_SIZE, b"\0")]
-        return [head.ljust(_SIZE, b"\0"), body]
 
     def _tell(self, messages: Sequence[bytes | bytearray]) -> None:
         """Send the answer to all children, and wait until it is on its way."""
@@ -271,17 +238,16 @@ class Leaf:
         report: Report,
         chunks: Sequence[memoryview],
         sink: Sink | None,
-        answer: Answer | None,
+        decide: Decide | None,
         until: float | None,
     ) -> tuple[Agreement, bytes]:
         """Take part in a flush point until a monotonic time in seconds; see `Transport.meet`."""
         steps, parent = self._steps, self._parent
         flat = flatten(chunks)
         size = sum(map(len, flat))
-        row, letter = _told(report, size)
-        sent = [steps.send(row, parent, _UP)]
-        if letter:
-            sent.append(steps.send(letter, parent, _UP))
+        sent = [steps.send(_row(report, size), parent, _UP)]
+        if report.requests:
+            sent.append(steps.send(report.requests, parent, _UP))
         for start in range(0, size or 1, self._quota):
             if size:
                 mine = flat[0] if size == len(flat[0]) <= self._quota else cut(flat, start, start + self._quota)
@@ -294,11 +260,18 @@ class Leaf:
         return agreement, payload
 
 
-def _told(report: Report, size: int) -> tuple[bytes, bytes]:
-    """Return what a rank tells at first: its row, and its letter, which is empty where it has nothing to say."""
-    trouble = b"" if report.trouble is None else b"!" + clip(report.trouble, TROUBLE_BYTES)
-    flags = report.finishing * _FINISHING | report.stop_requested * _STOP
-    return _ROW.pack(size, flags, len(trouble), len(report.requests)), trouble + report.requests
+def _row(report: Report, size: int) -> bytes:
+    """Return what a rank tells at first."""
+    return _ROW.pack(size, report.finishing * _FINISHING | report.stop_requested * _STOP, len(report.requests))
+
+
+def _answer(agreement: Agreement, payload: bytes) -> list[bytes]:
+    """Return the messages of an answer: the word, and the payload if it does not fit into that."""
+    flags = agreement.all_finishing * _ALL | agreement.any_stop * _STOPPED | agreement.has_requests * _ASKED
+    head = _WORD.pack(_ANSWER, flags, len(payload))
+    if len(head) + len(payload) <= _SIZE:
+        return [(head + payload).ljust(_SIZE, b"\0")]
+    return [head.ljust(_SIZE, b"\0"), payload]
 
 
 def _hear(steps: Steps, parent: int, sent: list[MPI.Request], until: float | None) -> bytearray:
@@ -315,18 +288,12 @@ def _understand(
     steps: Steps, parent: int, word: bytearray, until: float | None
 ) -> tuple[list[bytearray], Agreement, bytes]:
     """Return the messages of an answer that begins with a word, what the ranks agree on, and the payload."""
-    _, flags, largest, troubled, length = _WORD.unpack_from(word)
-    messages, payload = [word], b""
-    trouble: tuple[Trouble, ...] = ()
-    if troubled + length:
-        body = memoryview(word)[_WORD.size : _WORD.size + troubled + length]
-        if _WORD.size + troubled + length > _SIZE:
-            messages.append(bytearray(troubled + length))
-            body = memoryview(messages[1])
-            steps.wait([steps.receive(body, parent, _DOWN)], WHAT, until)
-        trouble = tuple(Trouble(*one) for one in json.loads(bytes(body[:troubled]))) if troubled else ()
-        payload = bytes(body[troubled:])
-    agreement = Agreement(
-        largest, bool(flags & _ALL), bool(flags & _ANY), bool(flags & _STOPPED), bool(flags & _ASKED), trouble
-    )
-    return messages, agreement, payload
+    _, flags, length = _WORD.unpack_from(word)
+    messages = [word]
+    if _WORD.size + length > _SIZE:
+        messages.append(bytearray(length))
+        steps.wait([steps.receive(messages[1], parent, _DOWN)], WHAT, until)
+        payload = bytes(messages[1])
+    else:
+        payload = bytes(word[_WORD.size : _WORD.size + length])
+    return messages, Agreement(bool(flags & _ALL), bool(flags & _STOPPED), bool(flags & _ASKED)), payload

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from provml_hpc.transport.base import (
     ROUND_BYTES,
     Agreement,
     Answer,
+    Commit,
     Notice,
     Report,
     Sink,
@@ -22,9 +23,10 @@ from provml_hpc.transport.base import (
     pieces,
 )
 from provml_hpc.transport.clocks import Difference, measure
+from provml_hpc.transport.council import Council
 from provml_hpc.transport.meeting import WHAT, Leaf, Meeting
 from provml_hpc.transport.steps import Steps
-from provml_hpc.transport.tree import grow
+from provml_hpc.transport.tree import divide, grow
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -45,9 +47,9 @@ class Parallel:
     comm
         The user's communicator. It is duplicated, and never talked on.
     writer
-        Rank that the bytes go to.
+        Rank that the bytes go to, until others are appointed.
     round_bytes
-        Cap, in bytes over all ranks, of what is on its way to the writer rank at once, and so of its memory. It may be
+        Cap, in bytes over all ranks, of what is on its way to a writer rank at once, and so of its memory. It may be
         exceeded by a word of 8 bytes a rank.
     nodes
         For each rank a number of its node: the ranks of one node then send through one of them. Found out from
@@ -69,7 +71,7 @@ class Parallel:
     ) -> None:
         from mpi4py import MPI
 
-        self._rank, self._size, self._writer = comm.Get_rank(), comm.Get_size(), writer
+        self._rank, self._size = comm.Get_rank(), comm.Get_size()
         # Checked before the duplication, so that a wrong call fails on all ranks and not in the middle of a collective.
         self._round_bytes = check_round_bytes(round_bytes)
         if not 0 <= writer < self._size:
@@ -78,20 +80,30 @@ class Parallel:
         self._comm = self._steps.comm
         self._byte, self._word = MPI.BYTE, MPI.INT64_T
         self._nodes = find_nodes(comm) if nodes is None and self._size >= NODE_FIRST else nodes
-        self._meeting = self._plan()
+        self._node_first = 0 if nodes is not None else NODE_FIRST
+        self._meeting: Leaf | Meeting
+        self._council: Council | None
+        self._plan(writer, [writer] * self._size)
 
-    def _plan(self) -> Leaf | Meeting:
-        tree = grow(self._rank, self._size, self._writer, self._nodes)
-        quota = self._round_bytes // (self._size - 1 or 1)
-        if self._nodes is not None:
+    def _plan(self, lead: int, writers: Sequence[int]) -> None:
+        self._lead, self._writer = lead, writers[self._rank]
+        group = [rank for rank, writer in enumerate(writers) if writer == self._writer]
+        nodes = self._nodes if len(group) >= self._node_first else None
+        tree = grow(self._rank, group, self._writer, nodes)
+        quota = self._round_bytes // (len(group) - 1 or 1)
+        if nodes is not None:
             quota = min(quota, _LEADER_BYTES // tree.widest)
         quota = max(quota // 8 * 8, 8)
         if tree.parent is not None and not tree.children:
-            return Leaf(self._steps, tree.parent, quota)
-        return Meeting(self._steps, tree, self._rank, quota, self._round_bytes)
+            self._meeting = Leaf(self._steps, tree.parent, quota)
+        else:
+            self._meeting = Meeting(self._steps, tree, self._rank, quota, self._round_bytes)
+        every = sorted(set(writers))
+        several = len(every) > 1 and self._rank == self._writer
+        self._council = Council(self._steps, self._rank, lead, every) if several else None
 
     def __repr__(self) -> str:
-        return f"<MPI transport: rank {self._rank} of {self._size}, writer rank {self._writer}>"
+        return f"<MPI transport: rank {self._rank} of {self._size}, writer rank {self._writer}, lead {self._lead}>"
 
     @property
     def rank(self) -> int:
@@ -105,8 +117,13 @@ class Parallel:
 
     @property
     def writer(self) -> int:
-        """Rank that the bytes go to."""
+        """Rank that the bytes of this rank go to."""
         return self._writer
+
+    @property
+    def lead(self) -> int:
+        """Rank that answers for all."""
+        return self._lead
 
     @property
     def alone(self) -> bool:
@@ -122,18 +139,27 @@ class Parallel:
         self,
         report: Report,
         chunks: Sequence[memoryview],
-        sink: Sink | None,
-        answer: Answer | None,
+        sink: Sink | None = None,
+        commit: Commit | None = None,
+        answer: Answer | None = None,
         *,
         deadline: float | None = None,
     ) -> tuple[Agreement, bytes]:
         """Take a flush point, as in `Transport.meet`. *Collective*."""
         until = _until(deadline)
-        return self._steps.together(WHAT, partial(self._meeting.hold, report, chunks, sink, answer, until))
+        respond = answer or _say_nothing
+
+        def decide(group: Agreement, failed: Exception | None) -> tuple[Agreement, bytes]:
+            said = commit(group, failed) if commit is not None else b""
+            if self._council is not None:
+                return self._council.hold(group, said, respond, until)
+            return group, respond(group, {self._rank: said} if said else {})
+
+        return self._steps.together(WHAT, partial(self._meeting.hold, report, chunks, sink, decide, until))
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
-        """Give the writer rank's bytes to all ranks, as in `Transport.settle`. *Collective*."""
-        return self.broadcast(payload, self._writer, deadline=deadline)
+        """Give the lead's bytes to all ranks, as in `Transport.settle`. *Collective*."""
+        return self.broadcast(payload, self._lead, deadline=deadline)
 
     def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
         """Give the bytes of one rank to all ranks, as in `Transport.broadcast`. *Collective*."""
@@ -170,11 +196,14 @@ class Parallel:
         """Give few bytes of every rank to all ranks, as in `Transport.allgather`. *Collective*."""
         return self._share(payload, _until(deadline))
 
-    def appoint(self, writer: int, names: Sequence[int]) -> None:
-        """Have the bytes go to another rank, as in `Transport.appoint`."""
-        self._writer = writer
-        self._steps.appoint(writer, names)
-        self._meeting = self._plan()
+    def divide(self, writers: int) -> list[int]:
+        """Choose the writer rank of each rank, as in `Transport.divide`."""
+        return divide(self._size, writers, self._lead, self._nodes)
+
+    def appoint(self, lead: int, writers: Sequence[int], names: Sequence[int]) -> None:
+        """Have the bytes go to other ranks, as in `Transport.appoint`."""
+        self._steps.appoint(lead, names)
+        self._plan(lead, writers)
 
     def agree(self, mine: bool) -> bool:
         """Agree though ranks died, as in `Transport.agree`. *Collective*."""
@@ -187,11 +216,11 @@ class Parallel:
     def measure_clock(
         self, ranks: Sequence[int], clock: Callable[[], int], *, deadline: float | None = None
     ) -> Difference | None:
-        """Measure clocks against the writer rank's, as in `Transport.measure_clock`. *Collective*."""
-        others = [rank for rank in ranks if rank != self._writer]
+        """Measure clocks against the lead's, as in `Transport.measure_clock`. *Collective*."""
+        others = [rank for rank in ranks if rank != self._lead]
         if not others:
             return None
-        return measure(self._steps, self._rank, self._writer, others, clock, _until(deadline))
+        return measure(self._steps, self._rank, self._lead, others, clock, _until(deadline))
 
     def leave(self, reason: str) -> None:
         """Leave early, as in `Transport.leave`. Not collective."""
@@ -230,6 +259,10 @@ def find_nodes(comm: MPI.Intracomm) -> list[int]:
     near.Free()
     comm.Allgather([lowest, MPI.INT], [every, MPI.INT])
     return every.tolist()
+
+
+def _say_nothing(agreement: Agreement, said: Mapping[int, bytes]) -> bytes:
+    return b""
 
 
 def _until(deadline: float | None) -> float | None:

@@ -8,15 +8,13 @@ from collections.abc import Callable, Sequence
 from provml_hpc.errors import TransportError, UsageError
 from provml_hpc.transport.base import (
     ROUND_BYTES,
-    TROUBLE_BYTES,
     Agreement,
     Answer,
+    Commit,
     Notice,
     Report,
     Sink,
-    Trouble,
     check_round_bytes,
-    clip,
     flatten,
     pieces,
 )
@@ -26,8 +24,7 @@ from provml_hpc.transport.clocks import Difference
 class Serial:
     """A `Transport` of one process: the only rank of its run, or one of several that do not find each other.
 
-    Such a rank is the writer of its own file. Of the others it hears nothing: where all ranks are told of, they have
-    zero bytes.
+    Such a rank is the writer of its own file, and hears nothing of the others.
 
     Parameters
     ----------
@@ -40,7 +37,7 @@ class Serial:
     alone = True
 
     def __init__(self, *, round_bytes: int = ROUND_BYTES, rank: int = 0, size: int = 1) -> None:
-        self.rank = self.writer = rank
+        self.rank = self.writer = self.lead = rank
         self.size = size
         self._round_bytes = check_round_bytes(round_bytes)
         self._failure: TransportError | None = None
@@ -58,37 +55,24 @@ class Serial:
         self,
         report: Report,
         chunks: Sequence[memoryview],
-        sink: Sink | None,
-        answer: Answer | None,
+        sink: Sink | None = None,
+        commit: Commit | None = None,
+        answer: Answer | None = None,
         *,
         deadline: float | None = None,
     ) -> tuple[Agreement, bytes]:
         """Give the bytes to the sink and return this rank's own answer, as in `Transport.meet`."""
         self._check()
-        flat, failed = flatten(chunks), None
+        failed = None
         try:
-            for piece in pieces(flat, self._round_bytes) if sink is not None else ():
+            for piece in pieces(flatten(chunks), self._round_bytes) if sink is not None else ():
                 sink(piece, ((self.rank, 0, piece.nbytes),))  # type: ignore[misc] # there is one
         except Exception as error:
             failed = error
-        size = sum(chunk.nbytes for chunk in flat)
-        trouble: tuple[Trouble, ...] = ()
-        if report.trouble is not None:
-            trouble = (Trouble(self.rank, clip(report.trouble, TROUBLE_BYTES).decode()),)
-        agreement = Agreement(
-            largest=size,
-            all_finishing=report.finishing,
-            any_finishing=report.finishing,
-            any_stop=report.stop_requested,
-            has_requests=bool(report.requests),
-            trouble=trouble,
-            sizes=tuple(size if rank == self.rank else 0 for rank in range(self.size)),
-            requests=tuple(report.requests if rank == self.rank else b"" for rank in range(self.size))
-            if report.requests
-            else (),
-        )
-        assert answer is not None  # this rank is the writer
-        return agreement, answer(agreement, failed)
+        requests = {self.rank: report.requests} if report.requests else {}
+        agreement = Agreement(report.finishing, report.stop_requested, bool(requests), requests)
+        said = commit(agreement, failed) if commit is not None else b""
+        return agreement, answer(agreement, {self.rank: said} if said else {}) if answer is not None else b""
 
     def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.settle`."""
@@ -107,7 +91,11 @@ class Serial:
         self._check()
         return [bytes(payload) if rank == self.rank else b"" for rank in range(self.size)]
 
-    def appoint(self, writer: int, names: Sequence[int]) -> None:
+    def divide(self, writers: int) -> list[int]:
+        """Have the one rank write, as in `Transport.divide`."""
+        return [self.rank] * self.size
+
+    def appoint(self, lead: int, writers: Sequence[int], names: Sequence[int]) -> None:
         """Have the one rank write, as in `Transport.appoint`."""
 
     def agree(self, mine: bool) -> bool:

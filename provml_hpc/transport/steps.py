@@ -2,7 +2,7 @@
 
 Every step is made of non-blocking messages or collectives that are polled, with sleeps that grow with the time already
 waited; where nobody needs this rank meanwhile, they begin with a good part of what it waited before.
-Every few polls a rank looks for notices. A rank that leaves sends one to the writer rank, which relays it to all
+Every few polls a rank looks for notices. A rank that leaves sends one to the lead, which relays it to all
 others when it next looks. A notice says how many steps its sender had completed: a rank that waits in one of those goes
 on (its end needs nothing more of the leaver), a rank in a later one gives up. So all ranks agree on the last step that
 counts, whatever message overtook another.
@@ -61,7 +61,7 @@ class Steps:
     ----------
     comm
         The user's communicator.
-    writer
+    lead
         Rank that relays notices.
 
     Raises
@@ -70,7 +70,7 @@ class Steps:
         Where the communicator cannot be used, since a rank has died for example.
     """
 
-    def __init__(self, comm: MPI.Intracomm, writer: int) -> None:
+    def __init__(self, comm: MPI.Intracomm, lead: int) -> None:
         from mpi4py import MPI
 
         self._mpi = MPI
@@ -82,7 +82,7 @@ class Steps:
                 f"the communicator cannot be duplicated ({error}): if a rank has died, shrink it, and begin anew"
             ) from error
         self.comm.Set_errhandler(MPI.ERRORS_RETURN)
-        self._rank, self._size, self._writer = comm.Get_rank(), comm.Get_size(), writer
+        self._rank, self._size, self._lead = comm.Get_rank(), comm.Get_size(), lead
         self._names: Sequence[int] = range(self._size)
         self._pid = os.getpid()
         self._status = MPI.Status()
@@ -99,9 +99,9 @@ class Steps:
         self.failure: TransportError | None = None
         _OPEN.add(self)
 
-    def appoint(self, writer: int, names: Sequence[int]) -> None:
+    def appoint(self, lead: int, names: Sequence[int]) -> None:
         """Have another rank relay notices, and call ranks by these numbers in messages."""
-        self._writer, self._names = writer, names
+        self._lead, self._names = lead, names
 
     def agree(self, mine: bool) -> bool:
         """Return whether all ranks that live say yes, as in `Transport.agree`. *Collective*, also after a failure."""
@@ -273,7 +273,7 @@ class Steps:
     def give_up(self, failure: TransportError) -> NoReturn:
         """Break for good, tell those who would wait, and raise the failure."""
         self.failure = failure
-        # Of a leaver all ranks are told by the writer rank. Of our own giving up they must hear from us: what happened,
+        # Of a leaver all ranks are told by the lead. Of our own giving up they must hear from us: what happened,
         # without the remedy that ends the message.
         self._abandon(None if isinstance(failure, PeerLeftError) else str(failure).rpartition(": ")[0])
         raise failure
@@ -308,7 +308,7 @@ class Steps:
         if self.failure is not None:
             return False
         try:
-            # Nobody is gone before all are here: only the writer rank tells of a leaver, so it must outlast all steps.
+            # Nobody is gone before all are here: only the lead tells of a leaver, so it must outlast all steps.
             self.take("the end of the run", until, self.comm.Ibarrier)
             self.comm.Free()
         except (TransportError, self._mpi.Exception):
@@ -350,7 +350,7 @@ class Steps:
                 time.sleep(_SHORTEST)
 
     def _listen(self) -> None:
-        """Take the notices that have come. The writer rank relays them."""
+        """Take the notices that have come. The lead relays them."""
         status = self._status
         while self.comm.Iprobe(self._mpi.ANY_SOURCE, _TAG, status):
             raw = bytearray(status.Get_count(self._mpi.BYTE))
@@ -358,12 +358,12 @@ class Steps:
             rank, time_ns, completed = _NOTICE.unpack_from(raw)
             if rank not in self._notices:
                 self._notices[rank] = Notice(rank, raw[_NOTICE.size :].decode(), time_ns), completed
-                if self._rank == self._writer:
+                if self._rank == self._lead:
                     self._tell(bytes(raw), rank)
 
     def _tell(self, message: bytes, leaver: int) -> None:
-        """Send a notice on its way: the writer rank to all others, any other rank to the writer."""
-        for rank in range(self._size) if self._rank == self._writer else (self._writer,):
+        """Send a notice on its way: the lead to all others, any other rank to the lead."""
+        for rank in range(self._size) if self._rank == self._lead else (self._lead,):
             if rank not in (self._rank, leaver):
                 self._farewells.append(self.comm.Isend([message, self._mpi.BYTE], rank, _TAG))
 

@@ -5,14 +5,16 @@ Each check gets a function that makes the transport for a cap of a round, and is
 
 from __future__ import annotations
 
+import ast
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from provml_hpc.errors import TransportError, UsageError
-from provml_hpc.transport import Agreement, Report, Transport, Trouble
+from provml_hpc.transport import Agreement, Report, Transport
 
 Make = Callable[[int], Transport]
+Got = dict[int, bytes]
 KIB = 1 << 10
 
 
@@ -36,13 +38,14 @@ def _chunks(data: bytes, sizes: tuple[int, ...]) -> list[memoryview]:
 
 
 def _meet(transport: Transport, report: Report | None = None) -> Agreement:
-    agreement, answer = transport.meet(report or Report(), [], None, lambda agreement, error: b"")
+    agreement, answer = transport.meet(report or Report(), [])
     assert answer == b""
     return agreement
 
 
-def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_piece: int) -> list[bytes] | None:
-    got: list[list[bytes]] = [[] for _ in range(transport.size)]
+def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_piece: int) -> tuple[Got, int]:
+    """Return what came to this rank, by rank, and how many bytes came to all writer ranks."""
+    got: dict[int, list[bytes]] = {}
 
     def sink(piece: memoryview, spans: Sequence[tuple[int, int, int]]) -> None:
         assert transport.rank == transport.writer
@@ -51,22 +54,24 @@ def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_
         end = 0
         for rank, start, stop in spans:
             assert end == start < stop
-            got[rank].append(bytes(piece[start:stop]))
+            got.setdefault(rank, []).append(bytes(piece[start:stop]))
             end = stop
         assert end == piece.nbytes
 
-    def answer(agreement: Agreement, error: Exception | None) -> bytes:
+    def commit(agreement: Agreement, error: Exception | None) -> bytes:
         assert transport.rank == transport.writer
         assert error is None
-        assert agreement.sizes == tuple(sum(map(len, part)) for part in got)
-        return b"%d" % sum(agreement.sizes)
+        return b"%d" % sum(len(part) for parts in got.values() for part in parts)
 
-    agreement, answered = transport.meet(Report(), chunks, sink, answer)
-    assert agreement.largest >= len(data)
-    if transport.rank != transport.writer:
-        assert int(answered) >= agreement.largest
-        return None
-    return [b"".join(part) for part in got]
+    def answer(agreement: Agreement, said: Mapping[int, bytes]) -> bytes:
+        assert transport.rank == transport.lead
+        assert transport.rank in said
+        return b"%d" % sum(map(int, said.values()))
+
+    _, answered = transport.meet(Report(), chunks, sink, commit, answer)
+    assert int(answered) >= len(data)
+    assert transport.rank == transport.writer or not got
+    return {rank: b"".join(parts) for rank, parts in got.items()}, int(answered)
 
 
 def the_ranks_are_told(make: Make) -> None:
@@ -74,6 +79,7 @@ def the_ranks_are_told(make: Make) -> None:
     assert isinstance(transport, Transport)
     assert 0 <= transport.rank < transport.size
     assert 0 <= transport.writer < transport.size
+    assert 0 <= transport.lead < transport.size
     assert transport.failure is None
     assert transport.notices() == []
     assert transport.close()
@@ -82,43 +88,36 @@ def the_ranks_are_told(make: Make) -> None:
 def all_ranks_agree(make: Make) -> None:
     transport = make(KIB)
     last, rank = transport.size - 1, transport.rank
-    writing = rank == transport.writer
-    agreement, answer = transport.meet(
-        Report(finishing=rank == 0, stop_requested=rank == last),
-        [memoryview(bytes(8 * rank))],
-        None,
-        lambda agreement, error: repr(agreement.sizes).encode(),
-    )
-    assert agreement.largest == 8 * last
-    assert agreement.any_finishing
-    assert agreement.all_finishing == (last == 0)
-    assert agreement.any_stop
-    assert not agreement.has_requests
-    assert agreement.trouble == ()
-    sizes = tuple(range(0, 8 * last + 1, 8))
-    assert agreement.sizes == (sizes if writing else ())
-    assert answer == repr(sizes).encode()
+    for stopping in range(transport.size):
+        agreement = _meet(transport, Report(finishing=rank == 0, stop_requested=rank == stopping))
+        assert agreement.all_finishing == (last == 0)
+        assert agreement.any_stop
+        assert not agreement.has_requests
+        assert not agreement.requests
     agreement = _meet(transport, Report(finishing=True, requests=b"?" if rank == last else b""))
-    assert (agreement.largest, agreement.any_stop) == (0, False)
+    assert not agreement.any_stop
     assert agreement.all_finishing
     assert agreement.has_requests
-    assert agreement.requests == ((b"",) * last + (b"?",) if writing else ())
-    assert not _meet(transport).any_finishing
+    assert agreement.requests == ({last: b"?"} if rank == transport.lead else {})
+    assert not _meet(transport).all_finishing
     assert transport.close()
 
 
-def trouble_reaches_all(make: Make) -> None:
+def what_writer_ranks_say_reaches_the_lead(make: Make) -> None:
     transport = make(KIB)
-    last = transport.size - 1
-    text = {last: "no space left on “/scratch”"}.get(transport.rank)
-    agreement = _meet(transport, Report(trouble=text))
-    assert agreement.trouble == (Trouble(last, "no space left on “/scratch”"),)
-    agreement = _meet(transport, Report(trouble="" if transport.rank == 0 else "é" * 5000, requests=b"x"))
-    assert agreement.trouble[0] == Trouble(0, "")
-    assert [trouble.rank for trouble in agreement.trouble] == list(range(transport.size))
-    assert all(set(trouble.text) == {"é"} and len(trouble.text) < 500 for trouble in agreement.trouble[1:])
-    assert agreement.requests in ((), (b"x",) * transport.size)
-    assert _meet(transport).trouble == ()
+    for length in (0, 1, 300, 70_000):
+        asked = b"x" * length if transport.rank % 2 else b""
+        _, answer = transport.meet(
+            Report(requests=asked),
+            [],
+            None,
+            lambda agreement, error: _bytes_of(transport.rank, length),  # noqa: B023 - used at once
+            lambda agreement, said: repr(said).encode(),
+        )
+        said = {int(rank): bytes(text) for rank, text in ast.literal_eval(answer.decode()).items()}
+        assert said == {rank: _bytes_of(rank, length) for rank in said}
+        assert bool(said) == bool(length)
+        assert not length or {transport.writer, transport.lead} <= said.keys()
     assert transport.close()
 
 
@@ -127,16 +126,15 @@ def requests_and_answers_of_any_length_arrive(make: Make) -> None:
     rank, size = transport.rank, transport.size
     for length in (0, 1, 200, 229, 230, 231, 256, 257, 5000, 70_000):
         mine = _bytes_of(rank, length if rank == size - 1 else rank)
-        agreement, answer = transport.meet(
-            Report(requests=mine),
-            [],
-            None,
-            lambda agreement, error: b"".join(agreement.requests) + _bytes_of(7, length),  # noqa: B023 - used at once
-        )
+
+        def answer(agreement: Agreement, said: Mapping[int, bytes], more: bytes = _bytes_of(7, length)) -> bytes:
+            return b"".join(text for _, text in sorted(agreement.requests.items())) + more
+
+        agreement, answered = transport.meet(Report(requests=mine), [], answer=answer)
         wanted = [_bytes_of(r, length if r == size - 1 else r) for r in range(size)]
-        assert answer == b"".join(wanted) + _bytes_of(7, length)
-        if rank == transport.writer:
-            assert agreement.requests == (tuple(wanted) if any(wanted) else ())
+        assert answered == b"".join(wanted) + _bytes_of(7, length)
+        if rank == transport.lead:
+            assert agreement.requests == {r: text for r, text in enumerate(wanted) if text}
     assert transport.close()
 
 
@@ -146,8 +144,8 @@ def uneven_bytes_arrive_whole(make: Make) -> None:
         lambda rank: 100 * KIB // (rank + 1) + rank,
         lambda rank: 0 if rank % 2 else 33_333,
         lambda rank: 51_200 if rank == transport.size - 1 else 3,
-        lambda rank: 51_200 if rank == transport.writer else 0,
-        lambda rank: 0 if rank == transport.writer else 2048,
+        lambda rank: 51_200 if rank == transport.lead else 0,
+        lambda rank: 0 if rank == transport.lead else 2048,
         lambda rank: KIB,
         lambda rank: 0,
         lambda rank: 1,
@@ -156,9 +154,9 @@ def uneven_bytes_arrive_whole(make: Make) -> None:
         transport = make(cap)
         for spread, parts in itertools.product(spreads, [(), (0, 1, 1000, 0, 7)]):
             data = _bytes_of(transport.rank, spread(transport.rank))
-            got = _flush(transport, data, _chunks(data, parts), cap)
-            if got is not None:
-                assert got == [_bytes_of(rank, spread(rank)) for rank in range(transport.size)]
+            got, whole = _flush(transport, data, _chunks(data, parts), cap)
+            assert got == {rank: _bytes_of(rank, spread(rank)) for rank in got}
+            assert whole == sum(map(spread, range(transport.size)))
         assert transport.close()
 
 
@@ -170,7 +168,6 @@ def words_are_not_torn(make: Make) -> None:
         Report(),
         [memoryview(data)],
         lambda piece, spans: lengths.extend([stop - start for _, start, stop in spans]),
-        lambda agreement, error: b"",
     )
     assert all(length % 8 == 0 for length in lengths)
     assert bool(lengths) == (transport.rank == transport.writer)
@@ -180,8 +177,9 @@ def words_are_not_torn(make: Make) -> None:
 def a_typed_chunk_counts_its_bytes(make: Make) -> None:
     transport = make(KIB)
     data = _bytes_of(transport.rank, 4096)
-    got = _flush(transport, data, [memoryview(bytearray(data)).cast("Q")], KIB)
-    assert got is None or got[-1] == _bytes_of(transport.size - 1, 4096)
+    got, whole = _flush(transport, data, [memoryview(bytearray(data)).cast("Q")], KIB)
+    assert got == {rank: _bytes_of(rank, 4096) for rank in got}
+    assert whole == 4096 * transport.size
     assert transport.close()
 
 
@@ -198,11 +196,19 @@ def a_failing_sink_keeps_nobody_waiting(make: Make) -> None:
                 raise OSError("the disk is full")
 
         data = _bytes_of(transport.rank, 20 * KIB)
-        _, answer = transport.meet(Report(), [memoryview(data)], sink, lambda agreement, error: str(error).encode())
+        _, answer = transport.meet(
+            Report(),
+            [memoryview(data)],
+            sink,
+            lambda agreement, error: str(error).encode(),
+            lambda agreement, said: b" ".join({*said.values()}),
+        )
         assert answer == b"the disk is full"
         assert calls == (fail_at if writing else 0), "a sink that failed is not called again"
         assert transport.failure is None
-    assert _flush(transport, b"12345678", [memoryview(b"12345678")], KIB) in (None, [b"12345678"] * transport.size)
+    got, whole = _flush(transport, b"12345678", [memoryview(b"12345678")], KIB)
+    assert set(got.values()) <= {b"12345678"}
+    assert whole == 8 * transport.size
     assert transport.close()
 
 
@@ -212,7 +218,7 @@ def small_bytes_travel_all_ways(make: Make) -> None:
     for length in (0, 1, 247, 248, 249, 256, 257, 5000, 70_000):
         whole = [_bytes_of(r, length) for r in range(size)]
         mixed = [_bytes_of(r, length if r == size - 1 else r) for r in range(size)]
-        assert transport.settle(whole[rank]) == whole[transport.writer]
+        assert transport.settle(whole[rank]) == whole[transport.lead]
         for root in range(size):
             assert transport.broadcast(whole[rank] if rank == root else b"ignored", root) == whole[root]
         assert transport.allgather(mixed[rank]) == mixed
@@ -226,7 +232,11 @@ def deadlines_do_not_end_what_goes_well(make: Make) -> None:
     data = _bytes_of(transport.rank, 9000)
     for deadline in (None, 60.0):
         _, answer = transport.meet(
-            Report(), [memoryview(data)], lambda piece, spans: None, lambda agreement, error: b"y", deadline=deadline
+            Report(),
+            [memoryview(data)],
+            lambda piece, spans: None,
+            answer=lambda agreement, said: b"y",
+            deadline=deadline,
         )
         assert answer == b"y"
         assert transport.settle(b"x" * 1000, deadline=deadline) == b"x" * 1000
@@ -238,18 +248,19 @@ def many_flush_points_stay_in_order(make: Make) -> None:
     transport = make(KIB)
     for turn in range(60):
         data = _bytes_of(transport.rank + turn, (turn * 131) % 3000)
-        got = _flush(transport, data, [memoryview(data)], KIB)
-        assert got is None or got == [_bytes_of(rank + turn, len(data)) for rank in range(transport.size)]
+        got, whole = _flush(transport, data, [memoryview(data)], KIB)
+        assert got == {rank: _bytes_of(rank + turn, len(data)) for rank in got}
+        assert whole == len(data) * transport.size
         assert transport.settle(str(turn).encode()) == str(turn).encode()
     assert transport.close()
 
 
 def clocks_are_compared(make: Make) -> None:
     transport = make(KIB)
-    wrong = 10**9 * (transport.rank - transport.writer)  # seconds that this rank's clock is ahead of the writer's
-    for ranks in ([], [transport.writer], [transport.size - 1], range(transport.size)):
+    wrong = 10**9 * (transport.rank - transport.lead)  # seconds that this rank's clock is ahead of the lead's
+    for ranks in ([], [transport.lead], [transport.size - 1], range(transport.size)):
         found = transport.measure_clock(ranks, lambda: time.monotonic_ns() + wrong)
-        if transport.rank in ranks and transport.rank != transport.writer:
+        if transport.rank in ranks and transport.rank != transport.lead:
             assert found is not None
             assert abs(found.offset_ns + wrong) <= found.uncertainty_ns
         else:
@@ -304,7 +315,7 @@ CHECKS: dict[str, Callable[[Make], None]] = {
     for check in (
         the_ranks_are_told,
         all_ranks_agree,
-        trouble_reaches_all,
+        what_writer_ranks_say_reaches_the_lead,
         requests_and_answers_of_any_length_arrive,
         uneven_bytes_arrive_whole,
         words_are_not_torn,

@@ -20,7 +20,8 @@ Run = Callable[..., Result]
 def test_contract_holds_over_every_communicator(mpi_run: Run, tmp_path: Path, ranks: int) -> None:
     mpi_run("transport_contract.py", ranks, timeout=120).check()
     for rank in range(ranks):
-        sizes = {"self": 1, "world": ranks, "nodes": ranks, "dup": ranks, "split": len(range(rank % 2, ranks, 2))}
+        sizes = dict.fromkeys(("world", "nodes", "groups", "dup"), ranks)
+        sizes |= {"self": 1, "split": len(range(rank % 2, ranks, 2))}
         expected = {
             f"{name} {writer} {check}" for name, size in sizes.items() for writer in (0, size - 1) for check in CHECKS
         }
@@ -31,12 +32,16 @@ def _told(folder: Path, ranks: int = 4) -> list[dict[str, Any]]:
     return [json.loads((folder / f"told.{rank}").read_text()) for rank in range(ranks)]
 
 
-@pytest.mark.parametrize(("writer", "leavers"), [(0, [1]), (0, [0]), (3, [0]), (1, [2, 3]), (2, [2, 0])], ids=str)
+@pytest.mark.parametrize(
+    ("writers", "writer", "leavers"),
+    [(1, 0, [1]), (1, 0, [0]), (1, 3, [0]), (1, 1, [2, 3]), (1, 2, [2, 0]), (2, 0, [3]), (2, 0, [2]), (2, 3, [3, 1])],
+    ids=str,
+)
 @pytest.mark.parametrize("phase", ["late", "rounds", "answering", "settled", "closing"])
 def test_ranks_that_leave_keep_nobody_waiting(
-    mpi_run: Run, tmp_path: Path, phase: str, writer: int, leavers: list[int]
+    mpi_run: Run, tmp_path: Path, phase: str, writers: int, writer: int, leavers: list[int]
 ) -> None:
-    mpi_run("transport_leave.py", 4, [phase, writer, *leavers], timeout=40).check()
+    mpi_run("transport_leave.py", 4, [phase, writers, writer, *leavers], timeout=40).check()
     for rank, told in enumerate(_told(tmp_path)):
         assert not told["closed"]
         assert told["sum"] == 4

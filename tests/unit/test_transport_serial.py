@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from provml_hpc.errors import CaptureWarning, TransportError, UsageError
-from provml_hpc.transport import Report, Serial, Transport, Trouble, choose
+from provml_hpc.transport import Report, Serial, Transport, choose
 from tests.mpi.contract import CHECKS
 
 HYDRA = {"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALRANKID": "1", "MPI_LOCALNRANKS": "4"}
@@ -41,7 +41,7 @@ def test_an_interrupt_in_the_sink_is_not_swallowed() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        transport.meet(Report(), [memoryview(b"x")], sink, lambda agreement, error: b"")
+        transport.meet(Report(), [memoryview(b"x")], sink)
 
 
 def test_nothing_told_after_a_failure_is_a_new_reason() -> None:
@@ -53,17 +53,19 @@ def test_nothing_told_after_a_failure_is_a_new_reason() -> None:
 
 def test_a_rank_apart_knows_its_place_and_hears_nothing() -> None:
     transport = Serial(rank=2, size=4)
-    assert (transport.rank, transport.size, transport.writer, transport.alone) == (2, 4, 2, True)
+    assert (transport.rank, transport.size, transport.writer, transport.lead, transport.alone) == (2, 4, 2, 2, True)
+    assert transport.divide(3) == [2, 2, 2, 2]
     assert transport.allgather(b"x") == [b"", b"", b"x", b""]
     got: list[tuple[tuple[int, int, int], bytes]] = []
     agreement, answer = transport.meet(
-        Report(trouble="ill", requests=b"?"),
+        Report(requests=b"?"),
         [memoryview(b"12345678")],
         lambda data, spans: got.append((spans[0], bytes(data))),
-        lambda agreement, error: b"yes",
+        lambda agreement, error: b"done",
+        lambda agreement, said: repr(dict(said)).encode(),
     )
-    assert (agreement.sizes, agreement.trouble, answer) == ((0, 0, 8, 0), (Trouble(2, "ill"),), b"yes")
-    assert agreement.requests == (b"", b"", b"?", b"")
+    assert answer == b"{2: b'done'}"
+    assert agreement.requests == {2: b"?"}
     assert got == [((2, 0, 8), b"12345678")]
     assert transport.broadcast(b"y", 2) == b"y"
     with pytest.raises(UsageError, match="nothing comes from rank 0"):

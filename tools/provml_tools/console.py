@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from provml_hpc.errors import StorageError, UsageError
+from provml_hpc.storage.place import parts_of
 from provml_tools.shield import will_be_removed
 
 _OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT})
@@ -83,7 +84,7 @@ def output(path: str | None, inputs: Sequence[str] = ()) -> Iterator[BinaryIO]:
     # What a link points at is replaced, not the link.
     target = Path(os.path.realpath(path))
     for one in inputs:
-        if any(_same(target, Path(name)) for name in (one, f"{one}.partial")):
+        if any(_same(target, Path(name)) for name in (one, f"{one}.partial", *map(str, parts_of(one)))):
             raise UsageError(f"The output {path} is one of the inputs. Name another file with -o.")
     try:
         known = target.stat()

@@ -131,10 +131,21 @@ def _lower(which: int, wanted: int) -> None:
 
 def _size(name: str) -> int:
     found = 0
-    for path in (name, f"{name}.partial"):
-        with contextlib.suppress(OSError, ValueError):
-            found += os.stat(path).st_blocks * 512  # noqa: PTH116 - what it has, and not what it claims
+    for path in _with_parts(name):
+        for one in (path, f"{path}.partial"):
+            with contextlib.suppress(OSError, ValueError):
+                found += os.stat(one).st_blocks * 512  # noqa: PTH116 - what it has, and not what it claims
     return found
+
+
+def _with_parts(name: str) -> list[str]:
+    """Return a file and those that are read with it, if several ranks wrote."""
+    from provml_hpc.storage.place import parts_of
+
+    try:
+        return [name, *map(str, parts_of(name))]
+    except (OSError, ValueError):  # it is no name of a file
+        return [name]
 
 
 def _size_of_journals(options: Namespace, names: list[str]) -> int:
@@ -146,7 +157,8 @@ def _size_of_journals(options: Namespace, names: list[str]) -> int:
 
     # Of which run they are is not known yet, so those of all runs of this user count.
     mine = [folder.parent.glob(f"{folder.name}*") for folder in node_folders("")]
-    folders = {Path(one) for one in options.journals} | {hidden_of(name) for name in names} | {*chain(*mine)}
+    hidden = {hidden_of(path) for name in names for path in _with_parts(name)}
+    folders = {Path(one) for one in options.journals} | hidden | {*chain(*mine)}
     found = 0
     for folder in folders:
         with contextlib.suppress(OSError, ValueError):

@@ -19,6 +19,7 @@ communicators: dict[str, MPI.Intracomm] = {
     "self": MPI.COMM_SELF,
     "world": world,
     "nodes": world,
+    "groups": world,
     "dup": dup,
     "split": split,
 }
@@ -27,13 +28,14 @@ communicators: dict[str, MPI.Intracomm] = {
 def run() -> None:
     for (name, comm), (check_name, check) in ((c, k) for c in communicators.items() for k in CHECKS.items()):
         for writer in sorted({0, comm.size - 1}):
-            # As if there were nodes of two and three ranks, whose numbers lie between each other.
-            nodes = [rank % 2 for rank in range(comm.size)] if name == "nodes" else None
 
-            def make(
-                cap: int, comm: MPI.Intracomm = comm, writer: int = writer, nodes: list[int] | None = nodes
-            ) -> Transport:
-                return Parallel(comm, writer=writer, round_bytes=cap, nodes=nodes)
+            def make(cap: int, comm: MPI.Intracomm = comm, writer: int = writer, name: str = name) -> Transport:
+                # As if there were nodes of two and three ranks, whose numbers lie between each other.
+                nodes = [rank % 2 for rank in range(comm.size)] if name == "nodes" else None
+                made = Parallel(comm, writer=writer, round_bytes=cap, nodes=nodes)
+                if name == "groups":
+                    made.appoint(writer, made.divide(2), range(comm.size))
+                return made
 
             # The user's own traffic: anything of ours that strayed to their communicator would end in this receive.
             stray = comm.Irecv(bytearray(1 << 20), MPI.ANY_SOURCE, MPI.ANY_TAG)

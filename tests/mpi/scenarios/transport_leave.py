@@ -1,6 +1,6 @@
 """Ranks leave in one phase of a flush point. Each rank writes down what became of it.
 
-Arguments: the phase, the writer rank, the ranks that leave.
+Arguments: the phase, how many ranks write, the lead of them, the ranks that leave.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,11 +19,12 @@ from mpi4py import MPI
 from provml_hpc.errors import TransportError
 from provml_hpc.transport import Agreement, Report, choose
 
-phase, writer, *leavers = sys.argv[1], *map(int, sys.argv[2:])
+phase, writers, writer, *leavers = sys.argv[1], *map(int, sys.argv[2:])
 world = MPI.COMM_WORLD
 rank = world.rank
 # Rounds of a size that no MPI sends unasked.
 transport = choose(world, writer=writer, round_bytes=1 << 18)
+transport.appoint(writer, transport.divide(writers), range(world.size))
 data = bytes([rank]) * ((1 << 20) + 8 * rank)
 told: dict[str, Any] = {"settled": 0, "phase": "before"}
 
@@ -49,8 +50,11 @@ def flush(leave_in: str) -> None:
         if leave_in == here:
             raise Stop
 
-    def answer(agreement: Agreement, error: Exception | None) -> bytes:
+    def commit(agreement: Agreement, error: Exception | None) -> bytes:
         assert error is None
+        return b""
+
+    def answer(agreement: Agreement, said: Mapping[int, bytes]) -> bytes:
         if leave_in == "answering":
             raise Stop
         return b"settled"
@@ -59,7 +63,7 @@ def flush(leave_in: str) -> None:
     if leave_in in ("rounds", "answering"):  # of which only the writer rank sees the second
         signal.setitimer(signal.ITIMER_REAL, 0.05)
     sink = slowly if phase in ("rounds", "answering") and told["settled"] else None
-    assert transport.meet(Report(), [memoryview(data)], sink, answer)[1] == b"settled"
+    assert transport.meet(Report(), [memoryview(data)], sink, commit, answer)[1] == b"settled"
     signal.setitimer(signal.ITIMER_REAL, 0)
     told["settled"] += 1
     leave_now("settled")
@@ -80,6 +84,7 @@ try:
 except Stop:
     transport.leave(f"Stop on rank {rank}")
 except TransportError as error:
+    signal.setitimer(signal.ITIMER_REAL, 0)  # another left before this one's moment came
     told |= {"error": type(error).__name__, "text": str(error)}
 try:
     told["closed"] = transport.close()

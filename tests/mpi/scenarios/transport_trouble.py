@@ -14,7 +14,7 @@ from typing import Any
 from mpi4py import MPI
 
 from provml_hpc.errors import TransportError
-from provml_hpc.transport import Agreement, Report, choose
+from provml_hpc.transport import Report, choose
 
 world = MPI.COMM_WORLD
 rank, last = world.rank, world.size - 1
@@ -30,13 +30,8 @@ def outcome(call: Callable[[], object]) -> str:
     return "done"
 
 
-def answer(agreement: Agreement, error: Exception | None) -> bytes:
-    assert error is None
-    return b""
-
-
 def meet(deadline: float | None = None) -> None:
-    transport.meet(Report(), [], None, answer, deadline=deadline)
+    transport.meet(Report(), [], deadline=deadline)
 
 
 def deadline() -> None:
@@ -98,7 +93,7 @@ def bounded() -> None:
     """Ranks send much more than a round holds, in pieces so small that MPI sends them unasked."""
     slim = choose(world, round_bytes=1024)
     data = memoryview(bytes((2 << 20) if rank else 0))
-    slim.meet(Report(), [], None, answer)
+    slim.meet(Report(), [])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     def sink(piece: memoryview, spans: object) -> None:
@@ -106,7 +101,7 @@ def bounded() -> None:
 
     if rank == 1:
         time.sleep(0.5)  # the first in the stream: ranks 2 and 3 have the time to run ahead
-    slim.meet(Report(), [data], sink, answer)
+    slim.meet(Report(), [data], sink)
     told["grown"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10  # Linux counts KiB
     told["closed"] = slim.close()
 

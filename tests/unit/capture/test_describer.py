@@ -131,12 +131,12 @@ def test_a_file_that_several_ranks_want_is_described_by_one(tmp_path: Path) -> N
     path.write_text("x")
     key = stat_key(path)
     described: dict[int, list[describer.Job]] = {rank: [] for rank in range(3)}
-    ranks = [Digester(lambda record: None, writer=rank == 0, describe=described[rank].append) for rank in range(3)]
+    ranks = [Digester(lambda record: None, leads=rank == 0, describe=described[rank].append) for rank in range(3)]
     jobs = [describer.Job(key, "auto", 1, 10 + rank, "x") for rank in range(3)]
     for rank in (1, 2):
         ranks[rank].want_description(jobs[rank])
-    requests = [one.requests() for one in ranks]
-    assert [len(json.loads(text)) if text else 0 for text in requests] == [0, 1, 1]
+    requests = {rank: text for rank, one in enumerate(ranks) if (text := one.requests())}
+    assert {rank: len(json.loads(text)) for rank, text in requests.items()} == {1: 1, 2: 1}
     chosen = ranks[0].assign(requests)
     for rank in (1, 2):
         ranks[rank].accept(chosen.get(rank, []))

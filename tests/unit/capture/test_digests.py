@@ -15,15 +15,17 @@ from provml_hpc.content import StatKey, stat_key
 
 
 class Ranks:
-    """Digesters of several ranks, the first the writer, and a flush point between them."""
+    """Digesters of several ranks, the first the lead, and a flush point between them."""
 
     def __init__(self, count: int) -> None:
         self.written: list[list[records.Record]] = [[] for _ in range(count)]
-        self.digesters = [Digester(self.written[rank].append, writer=rank == 0) for rank in range(count)]
+        self.digesters = [Digester(self.written[rank].append, leads=rank == 0) for rank in range(count)]
+
+    def asked(self) -> dict[int, bytes]:
+        return {rank: text for rank, one in enumerate(self.digesters) if (text := one.requests())}
 
     def flush(self) -> None:
-        requests = [digester.requests() for digester in self.digesters]
-        chosen = self.digesters[0].assign(requests)
+        chosen = self.digesters[0].assign(self.asked())
         for rank, digester in enumerate(self.digesters):
             digester.accept(chosen.get(rank, []))
         for digester in self.digesters:
@@ -60,7 +62,7 @@ def test_a_file_that_all_ranks_name_is_read_once(file: Path) -> None:
     assert len(ranks.digested()) == 1
 
 
-def test_what_the_writer_did_not_name_is_read_by_one_of_the_others(file: Path, tmp_path: Path) -> None:
+def test_what_the_lead_did_not_name_is_read_by_one_of_the_others(file: Path, tmp_path: Path) -> None:
     ranks = Ranks(4)
     other = tmp_path / "y.bin"
     other.write_bytes(b"y")
@@ -149,7 +151,7 @@ def test_names_that_are_no_unicode_can_be_written(tmp_path: Path) -> None:
 
 
 def test_what_a_rank_was_to_read_that_is_gone_is_read_by_another(tmp_path: Path) -> None:
-    """Ranks 0 (the writer) and 1 are gone; of the files of 1, 2 and 3 none was read yet when they went."""
+    """Ranks 0 (the lead) and 1 are gone; of the files of 1, 2 and 3 none was read yet when they went."""
     ranks = Ranks(4)
     paths = [tmp_path / name for name in "abc"]
     for path in paths:
@@ -159,13 +161,12 @@ def test_what_a_rank_was_to_read_that_is_gone_is_read_by_another(tmp_path: Path)
         ranks.digesters[rank].want(shared)
     ranks.digesters[3].want(own)
     ranks.digesters[3].want(read, at_once=True)
-    requests = [digester.requests() for digester in ranks.digesters]
-    chosen = ranks.digesters[0].assign(requests)
+    chosen = ranks.digesters[0].assign(ranks.asked())
     assert chosen == {1: [0], 3: [0]}
     ranks.digesters[2].accept(chosen.get(2, []))  # rank 3 never heard the answer
     left = ranks.digesters[2:]
     for place, digester in enumerate(left):
-        digester.rebind({2: 0, 3: 1}, writer=place == 0)
+        digester.rebind({2: 0, 3: 1}, leads=place == 0)
     ranks.digesters = left
     ranks.flush()
     assert sorted((rank, found.path) for rank, found in ranks.digested()) == [
@@ -173,18 +174,18 @@ def test_what_a_rank_was_to_read_that_is_gone_is_read_by_another(tmp_path: Path)
     ]  # fmt: skip
 
 
-def test_a_writer_that_stays_gives_what_was_given_to_a_rank_that_is_gone_or_never_heard(file: Path) -> None:
+def test_a_lead_that_stays_gives_what_was_given_to_a_rank_that_is_gone_or_never_heard(file: Path) -> None:
     ranks = Ranks(3)
     key = stat_key(file)
     for rank in (1, 2):
         ranks.digesters[rank].want(key)
-    chosen = ranks.digesters[0].assign([digester.requests() for digester in ranks.digesters])
+    chosen = ranks.digesters[0].assign(ranks.asked())
     assert chosen == {1: [0]}
-    again = ranks.digesters[0].assign([digester.requests() for digester in ranks.digesters])
+    again = ranks.digesters[0].assign(ranks.asked())
     assert again == {1: [0]}, "it asks again, so it did not hear"
     ranks.digesters[2].accept([])
     del ranks.digesters[1]
     for place, digester in enumerate(ranks.digesters):
-        digester.rebind({0: 0, 2: 1}, writer=place == 0)
+        digester.rebind({0: 0, 2: 1}, leads=place == 0)
     ranks.flush()
     assert [rank for rank, _ in ranks.digested()] == [2]

@@ -84,7 +84,7 @@ def test_a_folder_of_somebody_else_is_not_looked_into(dead: tuple[Path, str]) ->
     output, run = dead
     os.chown(hidden_of(output), NOBODY, NOBODY)
     before = sorted(path.name for path in output.parent.rglob("*"))
-    segments, troubles = find_segments([hidden_of(output)], run)
+    segments, troubles = find_segments([hidden_of(output)], run, 0)
     assert segments == []
     (said,) = troubles
     assert "belongs to somebody else" in said

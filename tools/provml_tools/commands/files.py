@@ -14,8 +14,7 @@ def in_turn(files: Sequence[str], done: Callable[..., object] = lambda: None) ->
     """Yield the graph of each file when it is asked for, close the file after that, and call `done`."""
     from provml_hpc.storage import reader
 
-    once(files)
-    for name in files:
+    for name in once(files):
         with reader.open(name) as file:
             yield file.stored_graph
         done()
@@ -26,13 +25,15 @@ def together(files: Sequence[str]) -> Iterator[list[Graph]]:
     """Open all files and yield their graphs, which are read when they are asked for."""
     from provml_hpc.storage import reader
 
-    once(files)
+    names = once(files)
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(reader.open(name)).graph for name in files]
+        yield [stack.enter_context(reader.open(name)).graph for name in names]
 
 
-def once(files: Sequence[str]) -> None:
-    """Refuse a file that is named twice: each statement would be there twice.
+def once(files: Sequence[str]) -> list[str]:
+    """Return the files without those that are read with another one, parts of a run of which several ranks wrote.
+
+    A file that is named twice is refused: each statement would be there twice.
 
     Raises
     ------
@@ -45,3 +46,8 @@ def once(files: Sequence[str]) -> None:
         if path in seen:
             raise UsageError(f"{name} is given twice. Name each file once.")
         seen[path] = name
+    if len(files) == 1:
+        return list(files)
+    from provml_hpc.storage.run_file import without_parts
+
+    return without_parts(files)

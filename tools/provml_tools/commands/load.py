@@ -37,14 +37,12 @@ def run(options: Namespace) -> int:
 
     words = options.files
     if options.endpoint is not None:
-        once(words)
-        counts = load_endpoint(options.endpoint, words)
+        counts = load_endpoint(options.endpoint, once(words))
     else:
         if words[0].endswith((".h5", ".partial")):
             raise UsageError(f"{words[0]} is a file, and a store is a folder. Name the store before the files.")
         if len(words) < 2:
             raise UsageError("No file is given. Name the files after the store: provml load STORE FILE...")
-        once(words[1:])
-        counts = load_store(words[0], words[1:])
+        counts = load_store(words[0], once(words[1:]))
     sys.stdout.write(", ".join(f"{count} {what}" for what, count in counts.items() if count) + "\n")
     return 0

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from provml_hpc.storage.recover import Recovery
 
 HELP = "finish the file of a job that died"
 DESCRIPTION = """\
 Finish the file of a job that died: what its log and the journals of its ranks still hold comes into NAME.h5, each
 record once. It can be repeated, and be stopped at any moment: the log and the journals are removed only when NAME.h5 is
-safe. While the job, or another recovery, is alive, it refuses."""
+safe. While the job, or another recovery, is alive, it refuses. Of a run that several ranks wrote, all files are
+finished."""
 EXAMPLES = """\
 examples:
   provml recover facies.h5
@@ -33,12 +38,20 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Recover, and report what was found on each rank."""
-    from provml_hpc.storage.recover import recover
+    from provml_hpc.storage.recover import outputs_of, recover
+
+    for output in outputs_of(options.file):
+        found = recover(output, dry_run=options.dry_run, force=options.force, journals=options.journals)
+        _tell(found, dry=options.dry_run)
+    return 0
+
+
+def _tell(found: Recovery, *, dry: bool) -> None:
+    """Say what was found on each rank, and what became of it."""
     from provml_tools.console import one_line
     from provml_tools.query.answer import Answer
     from provml_tools.query.tables import write_table
 
-    found = recover(options.file, dry_run=options.dry_run, force=options.force, journals=options.journals)
     if found.sources:
         columns = ["rank", "attempt", "lane", "in the log", "in journals", "taken", "damage"]
         rows = [
@@ -56,10 +69,9 @@ def run(options: Namespace) -> int:
         write_table(Answer(columns, rows, "Records of each rank"), sys.stdout, {})
     for damage in found.damage:
         sys.stdout.write(f"damaged: {one_line(damage)}\n")
-    if options.dry_run:
+    if dry:
         sys.stdout.write(f"{found.output} would be made or kept, of run {found.run}; nothing was changed\n")
     elif not found.done:
         sys.stdout.write(f"{found.output} is complete already (run {found.run}, {found.status}); nothing was changed\n")
     else:
         sys.stdout.write(f"{found.output} is complete (run {found.run}, {found.status})\n")
-    return 0

@@ -56,17 +56,17 @@ def run(options: Namespace) -> int:
     from provml_tools.console import progress
     from provml_tools.validate import LEVELS, as_json, as_text, validate
 
-    once(options.files)
+    files = once(options.files)
     levels = tuple(level for level in LEVELS if not options.level or level in options.level)
     tolerance = round(options.tolerance * 1e9)
     reports: list[Report] = []
-    with progress("checking", len(options.files)) as done:
-        for name in options.files:
+    with progress("checking", len(files)) as done:
+        for name in files:
             reports.append(validate(name, levels, tolerance))
             if options.format == "text":
                 sys.stdout.write(as_text(reports[-1]))
             done()
-    together = _together(options.files, reports, levels, tolerance)
+    together = _together(files, reports, levels, tolerance)
     if together is not None:
         reports.append(together)
         if options.format == "text":

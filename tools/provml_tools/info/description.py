@@ -34,7 +34,9 @@ def collect(path: str) -> dict[str, Any]:
             last = int(commits["time_ns"][-1])
             found["commits"] |= {"last": when(last), "last_ns": last}
         found["file"] = str(file.path)
-        found["bytes"] = _size(file.path)
+        found["files"] = [str(path) for path in file.paths]
+        sizes = [_size(path) for path in file.paths]
+        found["bytes"] = sum(one for one in sizes if one is not None) if any(sizes) else None
         found["damage"] = list(file.damage)
     return found
 

@@ -103,9 +103,11 @@ class _Screen:
         said = f", {commits.get('count')} commits" + (f", the last at {commits['last']}" if commits.get("last") else "")
         rows = sum(count for name, count in found["rows"].items() if name != "samples")
         counted = f"{rows} records, {found['rows']['samples']} samples{said if commits else ''}"
+        more = len(found.get("files", [])) - 1
+        parts = f" and {more} more part{'s' * (more > 1)} beside it" if more > 0 else ""
         self.line(
             "file",
-            f"{safe(found['file'])}: {size(found['bytes']) if found.get('bytes') is not None else '?'}, {counted}",
+            f"{safe(found['file'])}{parts}: {size(found['bytes']) if found['bytes'] is not None else '?'}, {counted}",
         )
 
     def _activities(self) -> None:

@@ -75,17 +75,17 @@ def validate_together(graphs: Sequence[Graph], report: Report, tolerance: int = 
 
 def _check_file(path: str | os.PathLike[str], report: Report, tolerance: int) -> None:
     from provml_hpc.storage import reader
+    from provml_hpc.storage.place import PARTIAL
     from provml_hpc.storage.tables import TablesFile
     from provml_tools.validate import layout
 
     try:
         with reader.open(path) as file:
             if FORMAT in report.levels:
-                if file.live:
-                    for damage in file.damage:
-                        report.add(layout.fault("log", str(file.path), damage, "Recover the run."))
-                else:
-                    with TablesFile(file.path) as tables:
+                for damage in file.damage:
+                    report.add(layout.fault("log", str(file.path), damage, "Recover the run."))
+                for closed in (path for path in file.paths if path.suffix != PARTIAL):
+                    with TablesFile(closed) as tables:
                         report.extend(layout.check_layout(tables))
             validate_graph(file.stored_graph, report, tolerance)
     except (FormatError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
