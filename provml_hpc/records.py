@@ -38,12 +38,13 @@ class Source(NamedTuple):
 
 
 class Started(NamedTuple):
-    """The first record of every source."""
+    """The first record of every source. `parts` is how many files the run has, all of which are there by then."""
 
     clock_to_wall_ns: int
     size: int
     pid: int
     host: str
+    parts: int = 1
 
 
 class Opened(NamedTuple):

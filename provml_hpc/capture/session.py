@@ -162,7 +162,8 @@ class Session(Losses):
     def _started_record(self) -> records.Started:
         import socket
 
-        return records.Started(self._clock_to_wall, self.size, os.getpid(), socket.gethostname())
+        parts = int(self.meta.get("parts", 1))
+        return records.Started(self._clock_to_wall, self.size, os.getpid(), socket.gethostname(), parts)
 
     def _open(self, folder: Path | None, lane: int, bound: int) -> Journal:
         source = Source(self.meta["attempt"], self.rank, lane)

@@ -46,7 +46,7 @@ def run_meta(run: RunInfo) -> dict[str, str | int | float | bool | None]:
         "started_ns": run.started_ns,
         "writer": run.writer,
         "apart": True if run.apart else None,
-        "part": run.part if run.parts > 1 else None,
+        "part": run.part if run.part or run.parts > 1 else None,
         "parts": run.parts if run.parts > 1 else None,
     }
 

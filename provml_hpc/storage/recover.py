@@ -133,7 +133,12 @@ def recover(
 def outputs_of(path: str | os.PathLike[str]) -> list[Path]:
     """Return the files that a recovery of an output has to look at: itself, and further ones that its run wrote."""
     output = output_of(path)
-    return [output, *parts_of(output)]
+    found, number = [output, *parts_of(output)], 1
+    # A part may be no more than its journals.
+    while (further := part_of(output, number)) in found or hidden_of(further).is_dir():
+        found += [further] if further not in found else []
+        number += 1
+    return found
 
 
 def _told(output: Path) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from provml_hpc import records, wire
 from provml_hpc.assembly import FrameSource
 from provml_hpc.errors import FileMissingError, FormatError
 from provml_hpc.storage.closing import FAILED, INCOMPLETE, RECOVERED, RUNNING, run_meta
@@ -71,6 +72,24 @@ class RunFile:
             return self.log.meta
         assert self.closed is not None
         return dict(run_meta(self.closed.run))
+
+    @property
+    def parts(self) -> int:
+        """How many files the run has, going by this one.
+
+        A log says at first how many there were to be. Who dies as the run begins leaves it alone; what a rank logged is
+        there only if all are.
+        """
+        if self.closed is not None:
+            return self.closed.run.parts
+        assert self.log is not None
+        sources = self.log.sources() if count_of(self.log.meta.get("parts"), 1) > 1 else []
+        block = next(self.log.blocks(sources[-1]), b"") if sources else b""  # of the last attempt
+        try:
+            frame = wire.decode(block, 0) if len(block) else None
+        except ValueError:
+            frame = None
+        return frame.record.parts if frame is not None and isinstance(frame.record, records.Started) else 1
 
     @property
     def frames(self) -> FrameSource:
@@ -168,9 +187,8 @@ class RunFiles:
         self.missing = []
         if count_of(first.get("part"), 0):
             return
-        count = count_of(first.get("parts"), 1)
         known = {output_of(file.path) for file in self.files}
-        for path in parts_of(self._asked, count):
+        for path in parts_of(self._asked, count_of(first.get("parts"), 1)):
             if path in known:
                 continue
             file = RunFile(path)
@@ -179,6 +197,7 @@ class RunFiles:
                 known.add(path)
             else:  # somebody's who happens to call a file so
                 file.close()
+        count = max(file.parts for file in self.files)
         self.missing = [path for n in range(1, count) if (path := part_of(self._asked, n)) not in known]
 
     @property

@@ -96,7 +96,7 @@ def _write(file: Any, graph: Graph, commits: np.ndarray[Any, np.dtype[Any]], che
         careful.put_text(file, name, run.uuid if name == "run" else str(getattr(run, name)))
     if run.apart:
         file.attrs["apart"] = True
-    if run.parts > 1:
+    if run.part or run.parts > 1:
         file.attrs["part"], file.attrs["parts"] = np.int64(run.part), np.int64(run.parts)
     file.attrs["started_ns"] = np.int64(run.started_ns)
     file.attrs["committed_ns"] = np.int64(run.committed_ns)

@@ -19,11 +19,12 @@ from provml_hpc import records, wire
 from provml_hpc.assembly.frames import samples, split
 from provml_hpc.errors import FileBusyError, FileMissingError
 from provml_hpc.records import Source
+from provml_hpc.storage import reader
 from provml_hpc.storage.kept import FRAMES
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import liveness
 from provml_hpc.storage.place import hidden_of, partial_of
-from provml_hpc.storage.recover import Recovery, recover
+from provml_hpc.storage.recover import Recovery, outputs_of, recover
 from provml_hpc.storage.tables import TablesFile
 from provml_hpc.wire import decode
 from tests.faults import acknowledged, killing
@@ -46,7 +47,17 @@ Names = dict[tuple[int, int], list[str]]
 
 
 def in_closed(path: Path) -> tuple[Steps, Names]:
-    """Return the samples and the logged values that a closed file holds."""
+    """Return the samples and the logged values that the closed files of a run hold, each rank's in one of them."""
+    found: tuple[Steps, Names] = {}, {}
+    for one in outputs_of(path):
+        for whole, part in zip(found, _in_one(one), strict=True):
+            if whole.keys() & part.keys():
+                raise BrokenError("twice", f"{sorted(whole.keys() & part.keys())} are in two files")
+            whole.update(part)  # type: ignore[arg-type] # each with its own
+    return found
+
+
+def _in_one(path: Path) -> tuple[Steps, Names]:
     steps: dict[tuple[int, int], list[Any]] = defaultdict(list)
     names: Names = defaultdict(list)
     with TablesFile(path) as file:
@@ -104,10 +115,11 @@ def in_log(path: Path) -> tuple[Steps, Names]:
 def thinned(path: Path) -> dict[tuple[int, int], int]:
     """Return how many samples each rank counted as thinned: ranks that can flush no more fill their buffers."""
     counts: dict[tuple[int, int], int] = defaultdict(int)
-    with TablesFile(path) as file:
-        for one in file.attributes["details"].get("dropped", ()):
-            if one["reason"] == "buffer full" and "loss" in one["name"]:
-                counts[one["attempt"], one["rank"]] += one["count"]
+    for output in outputs_of(path):
+        with TablesFile(output) as file:
+            for one in file.attributes["details"].get("dropped", ()):
+                if one["reason"] == "buffer full" and "loss" in one["name"]:
+                    counts[one["attempt"], one["rank"]] += one["count"]
     return counts
 
 
@@ -157,8 +169,8 @@ def check_content(
 
 def check_status(output: Path, told: Path, attempt: int, size: int) -> str:
     """Hold the status in a file to what the ranks of the last attempt came to."""
-    with TablesFile(output) as file:
-        status = str(file.attributes["status"])
+    with reader.open(output) as file:
+        status = file.status
     files = [acknowledged.file_of(told, attempt, rank) for rank in range(size)]
     acks = [acknowledged.read(file) for file in files]
     if status == "incomplete" and not all(file.exists() for file in files):
@@ -173,13 +185,15 @@ def check_status(output: Path, told: Path, attempt: int, size: int) -> str:
 
 
 def without_journals(output: Path, folder: Path) -> Path:
-    """Copy the file alone, as if all journals were lost, and bring it to its end there."""
+    """Copy the files of a run alone, as if all journals were lost, and bring them to their end there."""
     folder.mkdir()
-    for path in (output, partial_of(output)):
-        if path.exists():
-            shutil.copy(path, folder / path.name)
+    for one in outputs_of(output):
+        for path in (one, partial_of(one)):
+            if path.exists():
+                shutil.copy(path, folder / path.name)
     alone = folder / output.name
-    recover(alone, force=True)
+    for one in outputs_of(alone):
+        recover(one, force=True)
     return alone
 
 
@@ -219,7 +233,7 @@ def check(
     """
     ranks = [(attempt, rank) for attempt in range(1, attempts + 1) for rank in range(size)]
     acks = [acknowledged.read(acknowledged.file_of(told, *key)) for key in ranks]
-    there = output.exists() or partial_of(output).exists()
+    there = any(one.exists() or partial_of(one).exists() for one in outputs_of(output))
     if not there and any(a["flushed_samples"] for a in acks):
         raise BrokenError("missing", "something was flushed, and there is no file")
     if there and deep:
@@ -238,25 +252,31 @@ def check(
     first = in_closed(output)
     check_content(first, told, ranks, flushed=False, without=thinned(output))
     status = check_status(output, told, attempts, size)
-    if result.status != status:
+    if result.status != status and len(outputs_of(output)) == 1:
         raise BrokenError("status", f"the recovery says {result.status}, the file {status}")
     if deep:
-        again = recover(output)
+        again = [recover(one) for one in outputs_of(output)]
         second = in_closed(output)
-        if again.status != status or second[1] != first[1] or second[0].keys() != first[0].keys():
+        kept = second[1] == first[1] and second[0].keys() == first[0].keys()
+        if any(one.done for one in again) or not kept or check_status(output, told, attempts, size) != status:
             raise BrokenError("missing", "a second recovery changed the file")
-    if partial_of(output).exists() or hidden_of(output).exists():
-        left = [path.name for path in hidden_of(output).iterdir()] if hidden_of(output).exists() else []
-        raise BrokenError("left", f"the recovery left its log or {left}")
+    for one in outputs_of(output):
+        if partial_of(one).exists() or hidden_of(one).exists():
+            left = [path.name for path in hidden_of(one).iterdir()] if hidden_of(one).exists() else []
+            raise BrokenError("left", f"the recovery left the log of {one.name} or {left}")
     return result
 
 
 def recover_when_free(output: Path, seconds: float = 90) -> Recovery:
-    """Recover an output as soon as its job is gone: a launcher may end a moment before the last of its ranks."""
+    """Recover an output as soon as its job is gone: a launcher may end a moment before the last of its ranks.
+
+    Of several files of one run the report on the first is returned.
+    """
     until = time.monotonic() + seconds
     while True:
         try:
-            return recover(output)
+            first, *_ = [recover(one) for one in outputs_of(output)]
+            return first
         except FileBusyError:
             if time.monotonic() > until:
                 raise

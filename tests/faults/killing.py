@@ -10,6 +10,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 VARIABLE = "FAULT_PLAN"
+WRITERS = "FAULT_WRITERS"
+
+
+def writers() -> int:
+    """Return how many ranks of a job are to write."""
+    return int(os.environ.get(WRITERS, "1"))
 
 
 @dataclass(frozen=True)

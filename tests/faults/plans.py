@@ -98,13 +98,17 @@ RECOVERY: dict[str, list[tuple[str, int]]] = {
 }
 
 
-def job_plans(seed: int) -> Iterator[Plan]:
-    """Yield plans for jobs without end, one phase after the other and random moments between them."""
+def job_plans(seed: int, writers: int = 1) -> Iterator[Plan]:
+    """Yield plans for jobs without end, one phase after the other and random moments between them.
+
+    Where several ranks write, any of the first ones may be the one whose writing ends.
+    """
     rng = random.Random(seed)
     while True:
         for phase, targets in JOB.items():
             target, rank, most = rng.choice(targets)
-            yield Plan(phase, target, rng.randint(1, most), rng.random() < 0.5, who(rng, rank, RANKS))
+            victim = rng.randrange(writers) if rank == WRITER and writers > 1 else who(rng, rank, RANKS)
+            yield Plan(phase, target, rng.randint(1, most), rng.random() < 0.5, victim)
             if rng.random() < 0.5:
                 yield Plan("random moment", rank=rng.choice([*range(RANKS), -2]), delay_s=rng.uniform(0.0, 0.9))
 

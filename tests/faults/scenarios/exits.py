@@ -12,7 +12,7 @@ from pathlib import Path
 from mpi4py import MPI
 
 import provml_hpc as provml
-from tests.faults import acknowledged
+from tests.faults import acknowledged, killing
 
 WAY, OUTPUT, FOLDER, OPEN = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), "open" in sys.argv[4:]
 COMM = MPI.COMM_WORLD
@@ -92,7 +92,7 @@ def stop(run: provml.Run, number: int, *, blocked: bool) -> None:
 def main() -> None:
     told = acknowledged.Acknowledged(acknowledged.file_of(FOLDER, 1, RANK))
     run = provml.init("exits", phase="learning", output=OUTPUT, comm=COMM, close_timeout=2 if WAY == "late" else 90,
-                      journal=os.environ.get("JOURNAL", "output"),
+                      journal=os.environ.get("JOURNAL", "output"), writers=killing.writers(),
                       stop_signals=[WAY.partition(":")[2]] if WAY.startswith("stop-") else [])  # fmt: skip
     training = run.training()
     for step in range(STEPS):

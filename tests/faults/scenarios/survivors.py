@@ -41,7 +41,8 @@ class Job:
         while True:
             try:
                 return provml.init("survivors", phase="learning", output=output, comm=self.comm, buffer="64 KiB",
-                                   journal=journal, close_timeout=90, if_exists="resume")  # fmt: skip
+                                   journal=journal, close_timeout=90, if_exists="resume",
+                                   writers=killing.writers())  # fmt: skip
             except provml.TransportError:
                 self.comm.Revoke()
                 self.comm = self.comm.Shrink()

@@ -27,7 +27,7 @@ def main() -> None:
     comm.Barrier()
     killing.arm(rank)
     run = provml.init("victim", phase="learning", output=output, if_exists=options["if_exists"],
-                      buffer=options["buffer"], comm=comm, close_timeout=90)  # fmt: skip
+                      buffer=options["buffer"], comm=comm, close_timeout=90, writers=killing.writers())  # fmt: skip
     step = value = 0
     with run:
         with run.training(key=f"attempt {attempt}") as training:
