@@ -212,8 +212,14 @@ class RunFiles:
     @property
     def damage(self) -> list[str]:
         """What could not be read, as sentences."""
-        lost = [f"{path} is not there, so what was logged into it is missing: bring it back" for path in self.missing]
-        return [*(one for file in self.files for one in file.damage), *lost]
+        found = [one for file in self.files for one in file.damage]
+        if self.missing:
+            more = len(self.missing) - 1
+            others = f", and {more} more part{'s' * (more > 1)} of the run," if more else ""
+            found.append(
+                f"{self.missing[0]}{others} is not there, so what was logged into it is missing: bring it back"
+            )
+        return found
 
     def refresh(self) -> None:
         """See what was committed since, and which files have come."""

@@ -24,6 +24,11 @@ def _cases() -> list[killing.Plan]:
 
 
 CASES = _cases()
+OF_SEVERAL = [
+    killing.Plan(phase, targets[-1][0], 1 + targets[-1][2] // 3, number % 2 == 0, 1)
+    for number, (phase, targets) in enumerate(plans.JOB.items())
+]
+"""One a phase, where two ranks write and the second of them dies."""
 
 
 def _name(plan: killing.Plan) -> str:
@@ -34,6 +39,11 @@ def _name(plan: killing.Plan) -> str:
 @pytest.mark.parametrize("plan", CASES, ids=_name)
 def test_what_was_acknowledged_survives_a_kill(plan: killing.Plan, tmp_path: Path) -> None:
     campaign.one_kill(plan, tmp_path, random.Random(_name(plan)))
+
+
+@pytest.mark.parametrize("plan", OF_SEVERAL, ids=_name)
+def test_so_it_does_where_several_ranks_write(plan: killing.Plan, tmp_path: Path) -> None:
+    campaign.one_kill(plan, tmp_path, random.Random(_name(plan)), writers=2)
 
 
 def test_every_target_is_there() -> None:

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from provml_hpc.storage.place import hidden_of, partial_of
+import provml_hpc as provml
+from provml_hpc.storage.place import hidden_of, part_of, partial_of
 from provml_hpc.storage.recover import recover
 from provml_hpc.storage.tables import TablesFile
-from tests.faults import acknowledged, guarantee
+from provml_hpc.transport.tree import divide
+from tests.faults import acknowledged, guarantee, killing
 from tests.faults.killing import Plan
 from tests.mpi import launch
 
@@ -44,13 +46,24 @@ CASES = {
 }
 
 
+OF_SEVERAL = {
+    "the second writer before its commit": [Plan("append to commit", f"{OUTPUT}:Output.commit", 2, False, 2)],
+    "the second writer between commit and word": [Plan("after commit", f"{OUTPUT}:Output.commit", 2, True, 2)],
+    "both writers, one as the others rebind": [
+        Plan("capture", f"{JOURNAL}:Journal.write", 20, True, 2),
+        Plan("rebind", f"{MPI}:Parallel.allgather", 2, True, 0),
+    ],
+}
+"""Where ranks 0 and 2 write, each for two."""
+
+
 def _details(output: Path) -> dict[str, Any]:
     with TablesFile(output) as file:
         details: dict[str, Any] = file.attributes["details"]
         return details
 
 
-def _survive(mpi_run: Run, tmp_path: Path, plans: list[Plan], **options: Any) -> launch.Result:
+def _survive(mpi_run: Run, tmp_path: Path, plans: list[Plan], writers: int = 1, **options: Any) -> launch.Result:
     (tmp_path / "told").mkdir()
     options["plans"] = [plan.text() for plan in plans]
     return mpi_run(
@@ -58,38 +71,48 @@ def _survive(mpi_run: Run, tmp_path: Path, plans: list[Plan], **options: Any) ->
         RANKS,
         [tmp_path / "job.h5", tmp_path / "told", json.dumps(options)],
         launcher=("--with-ft", "ulfm"),
+        env={killing.WRITERS: str(writers)},
     )
 
 
-def _ended_well(tmp_path: Path, result: launch.Result, dead: set[int]) -> None:
-    """All but the dead came to their end, and the file was closed by the job itself."""
+def _ended_well(tmp_path: Path, result: launch.Result, dead: set[int], writers: int = 1) -> None:
+    """All but the dead came to their end, and the files were closed by the job itself."""
     for rank in range(RANKS):
         counted = acknowledged.read(acknowledged.file_of(tmp_path / "told", 1, rank))
         assert bool(counted["finished"]) == (rank not in dead), f"rank {rank}: {counted}\n{result.stderr}"
         if rank not in dead:
             assert counted["flushed_samples"] == counted["samples"] > 0
-    output = tmp_path / "job.h5"
-    assert output.exists(), result.stderr
-    assert not partial_of(output).exists()
-    assert not hidden_of(output).exists(), [path.name for path in hidden_of(output).iterdir()]
+    divided = divide(RANKS, writers, 0)
+    for part, writer in enumerate(sorted(set(divided))):
+        output = part_of(tmp_path / "job.h5", part)
+        if {rank for rank in range(RANKS) if divided[rank] == writer} <= dead:
+            assert partial_of(output).exists(), "nobody is left who could close it"
+            continue
+        assert output.exists(), result.stderr
+        assert not partial_of(output).exists()
+        assert not hidden_of(output).exists(), [path.name for path in hidden_of(output).iterdir()]
 
 
 @needs_ulfm
-@pytest.mark.parametrize("case", CASES)
-def test_survivors_go_on(case: str, mpi_run: Run, tmp_path: Path) -> None:
-    dead = {plan.rank for plan in CASES[case]}
-    result = _survive(mpi_run, tmp_path, CASES[case])
-    _ended_well(tmp_path, result, dead)
+@pytest.mark.parametrize(
+    ("case", "writers"), [*((case, 1) for case in CASES), *((case, 2) for case in (*CASES, *OF_SEVERAL))]
+)
+def test_survivors_go_on(case: str, writers: int, mpi_run: Run, tmp_path: Path) -> None:
+    plans = (CASES | OF_SEVERAL)[case]
+    dead = {plan.rank for plan in plans}
+    result = _survive(mpi_run, tmp_path, plans, writers)
+    _ended_well(tmp_path, result, dead, writers)
+    whole_group = writers == 2 and dead in ({0, 1}, {2, 3})  # of which nobody is left who adopts
     guarantee.check(tmp_path / "job.h5", tmp_path / "told", RANKS)
-    lost = _details(tmp_path / "job.h5")["lost"]
-    assert {one["rank"] for one in lost} == dead
-    assert all(one["adopted"] and one["reason"] == "its process died" for one in lost)
-    with TablesFile(tmp_path / "job.h5") as file:
-        assert file.attributes["status"] == "recovered"
-        (attempt,) = file.table("records", "Attempt").rows()
+    with provml.open(tmp_path / "job.h5") as file:
+        lost = file.run.details["lost"]
+        assert {one["rank"] for one in lost} == dead
+        assert all(one["adopted"] != whole_group and one["reason"] == "its process died" for one in lost)
+        assert file.status == "recovered"
+        (attempt,) = file.nodes("Attempt")
         assert attempt["outcome"] == "completed"
-        assert len(file.table("records", "TrainingExecution")) == 1
-        outcomes = {row["rank"]: row["outcome"] for row in file.table("records", "RankExecution").rows()}
+        assert len(file.nodes("TrainingExecution")) == 1
+        outcomes = {row["rank"]: row["outcome"] for row in file.nodes("RankExecution")}
     assert outcomes.keys() == set(range(RANKS))
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+import provml_hpc as provml
 from provml_hpc.storage.rescue import rescue
-from tests.faults import guarantee
+from tests.faults import guarantee, killing
 from tests.mpi import launch
 
 RANKS = 3
@@ -17,14 +18,16 @@ RUN_MODULE = ("-m", "mpi4py")
 
 
 @pytest.mark.parametrize(
-    ("way", "python", "left", "status"),
+    ("way", "python", "left", "status", "writers"),
     [
-        ("exception-all", (), 0, "failed"),
-        ("exit-all", (), 0, "failed"),
+        ("exception-all", (), 0, "failed", 1),
+        ("exception-all", (), 0, "failed", 2),
+        ("exit-all", (), 0, "failed", 1),
         # Under -m mpi4py the first to go ends the job, and the launcher kills who has not carried its own by then.
-        ("exit-all", RUN_MODULE, 2, "failed"),
-        ("exception", RUN_MODULE, 2, "failed"),
-        ("computing:SIGKILL", (), 3, "recovered"),
+        ("exit-all", RUN_MODULE, 2, "failed", 1),
+        ("exception", RUN_MODULE, 2, "failed", 1),
+        ("computing:SIGKILL", (), 3, "recovered", 1),
+        ("computing:SIGKILL", (), 3, "recovered", 2),
     ],
 )
 def test_the_node_is_wiped_and_nothing_is_lost(
@@ -32,6 +35,7 @@ def test_the_node_is_wiped_and_nothing_is_lost(
     python: tuple[str, ...],
     left: int,
     status: str,
+    writers: int,
     mpi_run: Callable[..., launch.Result],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -40,7 +44,8 @@ def test_the_node_is_wiped_and_nothing_is_lost(
     told.mkdir()
     node.mkdir()
     monkeypatch.setenv("TMPDIR", str(node))
-    done = mpi_run("exits.py", RANKS, [way, output, told], python=python, env={"JOURNAL": "node"})
+    env = {"JOURNAL": "node", killing.WRITERS: str(writers)}
+    done = mpi_run("exits.py", RANKS, [way, output, told], python=python, env=env)
     assert done.returncode != 0
     guarantee.wait_until_free(output)
     assert len({path.name.split("-")[2] for path in node.glob("provml-*/*.journal")}) <= left
@@ -48,4 +53,6 @@ def test_the_node_is_wiped_and_nothing_is_lost(
         assert rescue(output).left == []
     assert not list(node.glob("provml-*"))
     shutil.rmtree(node)
-    assert guarantee.recover_and_check(output, told, RANKS).status == status
+    guarantee.recover_and_check(output, told, RANKS)
+    with provml.open(output) as run:
+        assert run.status == status

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,30 @@ import numpy as np
 from provml_hpc import vocabulary
 from provml_hpc.assembly import Graph
 from provml_hpc.assembly.graph import ABSENT
+from provml_hpc.storage import reader
+from provml_hpc.storage.place import parts_of
 from provml_hpc.storage.tables import TablesFile
 
 Row = dict[str, Any]
 
+# What is different in each process or launch, whoever starts it.
+_OWN = ("id", "uuid", "pid", "run", "file", "modified_ns", "last")  # the last of all ranks is that of the slowest one
+_PLACE = ("path", "column")  # of samples, which lie in one file or in several
+_HOW = ("process.id", "mpi.", "command.", "launcher.", "capture.")
+
 
 class File:
-    """A closed file as rows that know their class, and relations that know their ends."""
+    """A closed file as rows that know their class, and relations that know their ends; of several parts, all as one."""
 
     def __init__(self, path: Path) -> None:
-        with TablesFile(path) as file:
-            self.graph = graph = file.graph()
+        with contextlib.ExitStack() as stack:
+            if parts_of(path):
+                run = stack.enter_context(reader.open(path))
+                graph, self.commits = run.graph, run.commits
+            else:
+                file = stack.enter_context(TablesFile(path))
+                graph, self.commits = file.graph(), file.commits()
+            self.graph = graph
             self.run = graph.run
             self.by_id: dict[int, Row] = {}
             for cls in list(graph.nodes):
@@ -33,7 +48,6 @@ class File:
                 for table in graph.samples
             }
             self.tables_in_order = [(table, table.read(0, table.count)) for table in graph.samples]
-            self.commits = file.commits()
             self.faults = faults(graph)
 
     def all(self, cls: str, **fields: Any) -> list[Row]:
@@ -84,6 +98,51 @@ class File:
         """Return what a node is part of."""
         (found,) = self.objects("isPartOf", part)
         return found
+
+
+def told(path: Path, without: Sequence[str] = _OWN) -> tuple[Counter[Any], Counter[Any], dict[Any, Any]]:
+    """Return what a run says, without what is another's in every launch: records, relations, samples."""
+    file = File(path)
+    assert not file.faults
+
+    def name(row: dict[str, Any]) -> tuple[Any, ...]:
+        if row.get("label", "").startswith(_HOW):
+            return ()
+        fields = {
+            key: str(value)
+            for key, value in row.items()
+            if key not in without
+            and not key.endswith("_ns")
+            and not (row["cls"] == "AttributeValue" and key == "ranks")
+        }
+        return tuple(sorted(fields.items()))
+
+    records = Counter(name(row) for row in file.by_id.values())
+    relations: Counter[Any] = Counter()
+    for relation in list(file.graph.relations):
+        for row in file.relations(relation):
+            ends = name(row["subject"]), name(row["object"])
+            if all(ends):
+                relations[(relation, *ends, row.get("role"), row.get("ranks") if relation == "used" else None)] += 1
+    samples = {
+        key: {name: columns[name] for name in columns if name not in ("section", "time_ns")}
+        | {"section": [file.by_id.get(int(one), {"label": ""})["label"] for one in columns["section"]]}
+        for key, columns in file.tables.items()
+    }
+    del records[()]  # what was left out
+    return records, relations, samples
+
+
+def same(one: Path, other: Path) -> None:
+    """Hold two runs of the same job to say the same."""
+    several = any(parts_of(path) for path in (one, other))
+    first, second = (told(path, (*_OWN, *(_PLACE if several else ()))) for path in (one, other))
+    assert first[0] == second[0]
+    assert first[1] == second[1]
+    assert first[2].keys() == second[2].keys()
+    for key, columns in first[2].items():
+        for name, values in columns.items():
+            np.testing.assert_array_equal(values, second[2][key][name])
 
 
 def faults(graph: Graph) -> list[str]:

@@ -6,24 +6,18 @@ Workers are started by stand-ins for torchrun and for DeepSpeed's launcher (`sce
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 import provml_hpc as provml
 from provml_hpc.errors import OutputExistsError, UsageError
 from provml_hpc.storage.merge import merge
 from tests.mpi.launch import SCENARIOS, Result
-from tests.mpi.reading import File
+from tests.mpi.reading import same
 
 Run = Callable[..., Result]
-# What is different in each process or launch, whoever starts it.
-_OWN = ("id", "uuid", "pid", "run", "file", "modified_ns", "last")  # the last of all ranks is that of the slowest one
-_HOW = ("process.id", "mpi.", "command.", "launcher.", "capture.")
 
 
 def elastic(mpi_run: Run, *args: object, workers: int = 4, restarts: int = 0, nodes: int = 1, **env: str) -> Result:
@@ -35,47 +29,6 @@ def elastic(mpi_run: Run, *args: object, workers: int = 4, restarts: int = 0, no
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "tiles.csv").write_text("1\n2\n3\n")
     return tmp_path
-
-
-def told(path: Path) -> tuple[Counter[Any], Counter[Any], dict[Any, Any]]:
-    """Return what a file says, without what is another's in every launch: records, relations, samples."""
-    file = File(path)
-    assert not file.faults
-
-    def name(row: dict[str, Any]) -> tuple[Any, ...]:
-        if row.get("label", "").startswith(_HOW):
-            return ()
-        fields = {
-            key: str(value)
-            for key, value in row.items()
-            if key not in _OWN and not key.endswith("_ns") and not (row["cls"] == "AttributeValue" and key == "ranks")
-        }
-        return tuple(sorted(fields.items()))
-
-    records = Counter(name(row) for row in file.by_id.values())
-    relations: Counter[Any] = Counter()
-    for relation in list(file.graph.relations):
-        for row in file.relations(relation):
-            ends = name(row["subject"]), name(row["object"])
-            if all(ends):
-                relations[(relation, *ends, row.get("role"), row.get("ranks") if relation == "used" else None)] += 1
-    samples = {
-        key: {name: columns[name] for name in columns if name not in ("section", "time_ns")}
-        | {"section": [file.by_id.get(int(one), {"label": ""})["label"] for one in columns["section"]]}
-        for key, columns in file.tables.items()
-    }
-    del records[()]  # what was left out
-    return records, relations, samples
-
-
-def same(one: Path, other: Path) -> None:
-    first, second = told(one), told(other)
-    assert first[0] == second[0]
-    assert first[1] == second[1]
-    assert first[2].keys() == second[2].keys()
-    for key, columns in first[2].items():
-        for name, values in columns.items():
-            np.testing.assert_array_equal(values, second[2][key][name])
 
 
 def test_a_merge_says_what_is_said_under_mpi(mpi_run: Run, folder: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import provml_hpc as provml
 
 how = sys.argv[1] if len(sys.argv) > 1 else ""
-with provml.init("apart", phase="learning", study="tests", output="run.h5") as run:
+writers = int(os.environ.get("WRITERS", "1"))
+with provml.init("apart", phase="learning", study="tests", output="run.h5", writers=writers) as run:
     rank = run._session.rank
     tiles = run.use_dataset("tiles.csv", role="training", characteristics={"tiles": 3})
     run.log_params({"rate": 0.5, "depth": 2})

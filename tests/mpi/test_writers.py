@@ -1,0 +1,278 @@
+"""Several ranks of one run write, each a file: what is read of them is what one writer rank would have written."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import provml_hpc as provml
+from provml_hpc.errors import UsageError
+from provml_hpc.storage.merge import merge
+from provml_hpc.storage.place import hidden_of, part_of, partial_of
+from provml_hpc.storage.recover import outputs_of, recover
+from provml_hpc.storage.tables import TablesFile
+from provml_tools import cli
+from tests.mpi.launch import Result
+from tests.mpi.reading import File, same
+
+Run = Callable[..., Result]
+
+
+def seen(folder: Path, ranks: int) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"seen-{rank}.json").read_text()) for rank in range(ranks)]
+
+
+def steps(path: Path) -> dict[int, list[int]]:
+    """Return the steps that each rank logged, as whoever opens the first file reads them."""
+    with provml.open(path) as run:
+        found = run.samples("loss")
+    for rank in np.unique(found["rank"]):
+        mine = found[found["rank"] == rank]
+        assert mine["value"].tolist() == (10**6 * rank + mine["step"]).tolist()
+    return {int(rank): found["step"][found["rank"] == rank].tolist() for rank in np.unique(found["rank"])}
+
+
+def nothing_else(folder: Path, *names: str) -> None:
+    """Nothing is left but these files and what the ranks told."""
+    there = {path.name for path in folder.iterdir() if not path.name.startswith("seen-")}
+    assert there == set(names)
+
+
+@pytest.fixture
+def job(mpi_run: Run, tmp_path: Path) -> Path:
+    """Return the folder of a job of five ranks that was run with one writer rank (in ``one``) and with three."""
+    (tmp_path / "tiles.csv").write_text("1\n2\n3\n")
+    one = tmp_path / "one"
+    one.mkdir()
+    mpi_run("apart.py", 5, timeout=100).check()
+    (tmp_path / "run.h5").rename(one / "run.h5")
+    (tmp_path / "model.bin").unlink()
+    mpi_run("apart.py", 5, env={"WRITERS": "3"}, timeout=100).check()
+    return tmp_path
+
+
+def test_what_is_read_is_what_one_writer_rank_would_have_written(
+    job: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(job)
+    nothing_else(job, "one", "tiles.csv", "model.bin", "run.h5", "run-part1.h5", "run-part2.h5")
+    same(job / "one" / "run.h5", job / "run.h5")
+    with provml.open("run.h5") as run:
+        assert [path.name for path in run.paths] == ["run.h5", "run-part1.h5", "run-part2.h5"]
+        assert (run.status, run.damage, run.live) == ("finished", [], False)
+        assert run.run.details["ranks"] == [0, 1, 2, 3, 4]
+        (training,) = run.activities.where(name="training")
+        assert training.ranks == "0-4"
+        # What the capture took is known of every rank, and the close of every file.
+        cost = run.run.details["cost"]
+        assert set(cost["flush_ns"]) == set(range(5))
+        assert len(cost["close_ns"]) == 3
+        assert len(run.commits) > 3
+        assert (np.diff(run.commits["time_ns"]) >= 0).all()
+    # A later part by its own name is what its ranks saw.
+    with provml.open("run-part2.h5") as part:
+        assert part.run.details["ranks"] == [3, 4]
+        assert part.status == "finished"
+
+    # One file of them, whichever of them are named, and in whatever order.
+    made = merge(["run.h5"], "whole.h5")
+    assert (made.status, made.ranks, made.missing) == ("finished", [0, 1, 2, 3, 4], [])
+    merge(["run-part2.h5", "run.h5", "run-part1.h5"], "other.h5")
+    assert Path("whole.h5").read_bytes() == Path("other.h5").read_bytes()
+    same(job / "one" / "run.h5", job / "whole.h5")
+    assert File(job / "whole.h5").run.parts == 1
+    part = merge(["run-part1.h5", "run-part2.h5"], "part.h5")
+    assert (part.status, part.missing) == ("incomplete", [0])
+
+    # The commands take the first file for all of them, and the others beside it for no more.
+    def said(*words: str, code: int = 0) -> str:
+        assert cli.main(list(words)) == code
+        return capsys.readouterr().out
+
+    assert "run.h5 and 2 more parts beside it" in said("info", "run.h5")
+    told = json.loads(said("info", "run.h5", "--json"))
+    assert (told["ranks"], told["status"], len(told["files"])) == (5, "finished", 3)
+    quads = said("convert", "run.h5", "--to", "nquads", "--samples")
+    everything = ["run-part1.h5", "run.h5", "run-part2.h5"]
+    assert said("convert", *everything, "--to", "nquads", "--samples") == quads
+    assert said("query", *everything, "training-progress") == said("query", "run.h5", "training-progress")
+    said("validate", "run.h5")
+    said("validate", *everything)
+    assert said("recover", "run.h5").count("is complete already") == 3
+    said("convert", "run.h5", "--to", "nquads", "-o", "run-part1.h5", code=2)
+
+
+def test_a_part_that_is_not_there_is_told_of(job: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (job / "run-part1.h5").rename(job / "elsewhere.h5")
+    with provml.open(job / "run.h5") as run:
+        assert run.status == "incomplete"
+        assert [path.name for path in run.paths] == ["run.h5", "run-part2.h5"]
+        (damage,) = run.damage
+        assert "run-part1.h5 is not there" in damage
+        assert run.run.details["ranks"] == [0, 3, 4]
+    assert cli.main(["validate", str(job / "run.h5")]) == 1
+    assert "run-part1.h5 is not there" in capsys.readouterr().out
+    assert merge([job / "run.h5"], job / "some.h5").missing == [1, 2]
+    # Somebody else's of that name is not taken for it.
+    (job / "run-part1.h5").write_bytes((job / "one" / "run.h5").read_bytes())
+    with provml.open(job / "run.h5") as run:
+        assert run.status == "incomplete"
+        assert run.run.details["ranks"] == [0, 3, 4]
+        (job / "run-part1.h5").unlink()
+        (job / "elsewhere.h5").rename(job / "run-part1.h5")
+        run.refresh()
+        assert (run.status, run.run.details["ranks"]) == ("finished", [0, 1, 2, 3, 4])
+
+
+def test_there_are_no_more_writer_ranks_than_ranks(mpi_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tiles.csv").write_text("1\n")
+    mpi_run("apart.py", 2, env={"WRITERS": "40"}, timeout=100).check()
+    nothing_else(tmp_path, "tiles.csv", "model.bin", "run.h5", "run-part1.h5")
+    (tmp_path / "run.h5").unlink()
+    (tmp_path / "run-part1.h5").unlink()
+    mpi_run("apart.py", None, env={"WRITERS": "40"}, timeout=100).check()
+    nothing_else(tmp_path, "tiles.csv", "model.bin", "run.h5")
+    for wrong in (0, -1, "two", 1.5, True):
+        with pytest.raises(UsageError, match=r"writers=.* give how many ranks shall write"):
+            provml.init("x", phase="learning", output=tmp_path / "x.h5", writers=wrong)  # type: ignore[arg-type]
+
+
+def test_all_ranks_hear_at_the_same_flush_point_that_one_was_asked_to_stop(mpi_run: Run, tmp_path: Path) -> None:
+    mpi_run("writers.py", 4, ["stop"], timeout=60).check()
+    assert seen(tmp_path, 4) == [{"stop": True}] * 4
+    assert steps(tmp_path / "run.h5") == {rank: list(range(10)) for rank in range(4)}
+
+
+def test_a_run_is_read_while_it_goes_on(mpi_run: Run, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(mpi_run, "writers.py", 4, ["live"], timeout=60)
+        while not (tmp_path / "committed").exists():
+            assert not job.done(), job.result().check()
+            time.sleep(0.01)
+        with provml.open(tmp_path / "run.h5") as run:
+            assert (run.status, run.live, run.damage) == ("running", True, [])
+            assert [path.name for path in run.paths] == ["run.h5.partial", "run-part1.h5.partial"]
+            assert Counter(run.samples("loss")["rank"].tolist()) == dict.fromkeys(range(4), 10)
+            (tmp_path / "seen").touch()
+            job.result().check()
+            run.refresh()
+            assert (run.status, run.live, run.damage) == ("finished", False, [])
+            assert Counter(run.samples("loss")["rank"].tolist()) == dict.fromkeys(range(4), 20)
+
+
+def test_ranks_of_different_files_flush_and_finish_unevenly(mpi_run: Run, tmp_path: Path) -> None:
+    mpi_run("writers.py", 5, ["uneven"], timeout=60).check()
+    assert steps(tmp_path / "run.h5") == {rank: list(range(10 * (rank + 1))) for rank in range(5)}
+    nothing_else(tmp_path, "run.h5", "run-part1.h5", "run-part2.h5")
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_full_disk_of_one_file_is_told_and_loses_nothing(mpi_run: Run, tmp_path: Path, strict: bool) -> None:
+    mpi_run("writers.py", 4, ["full", *(["strict"] if strict else [])], timeout=60).check()
+    told = seen(tmp_path, 4)
+    if strict:  # on all ranks, or some would wait for the others in their own communication
+        assert all("No space left on device" in one["error"] for one in told)
+        return
+    assert [len(one["warnings"]) for one in told] == [0, 0, 1, 0]
+    assert "the file could not be written" in told[2]["warnings"][0]
+    with TablesFile(tmp_path / "run.h5") as file:
+        assert file.run.status == "finished"
+    assert partial_of(tmp_path / "run-part1.h5").exists()
+    for output in outputs_of(tmp_path / "run.h5"):
+        recover(output)
+    assert steps(tmp_path / "run.h5") == {rank: list(range(20)) for rank in range(4)}
+    nothing_else(tmp_path, "run.h5", "run-part1.h5")
+
+
+@pytest.mark.parametrize("leaver", [0, 1, 2, 3])
+def test_a_rank_that_leaves_keeps_nobody_waiting(mpi_run: Run, tmp_path: Path, leaver: int) -> None:
+    mpi_run("writers.py", 4, ["leave", leaver], timeout=60).check()
+    told = [one["warnings"] for one in seen(tmp_path, 4)]
+    # The lead tells the others who left, so one of them warns; of itself it tells nobody who else knows.
+    assert sum(map(len, told)) == (3 if leaver == 0 else 1)
+    assert f"rank {leaver} left the run early" in "".join(map(str, told))
+    with provml.open(tmp_path / "run.h5") as run:
+        assert run.status == "failed"
+    for output in outputs_of(tmp_path / "run.h5"):
+        recover(output)
+    wanted = {rank: list(range(20 if rank == leaver else 30)) for rank in range(4)}
+    assert steps(tmp_path / "run.h5") == wanted
+    nothing_else(tmp_path, "run.h5", "run-part1.h5")
+
+
+def test_a_file_that_ranks_of_both_groups_name_is_read_once(mpi_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "shared.bin").write_bytes(b"x" * 400_000)
+    mpi_run("writers.py", 4, ["digests"], timeout=60).check()
+    assert sum(one["read"] for one in seen(tmp_path, 4)) == 3, "the lead read its own two before it was counted"
+    with provml.open(tmp_path / "run.h5") as run:
+        data = [row for row in run.entities if row.kind == "LearningDataset"]
+        assert len(data) == 5
+        assert {row.digest_state for row in data} == {"whole"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "files"),
+    [(2, 2, 2), (1, 3, 3), (3, 1, 3), (2, 4, 4)],
+    ids=lambda value: str(value),
+)
+def test_a_run_is_resumed_in_all_of_its_files(
+    mpi_run: Run, tmp_path: Path, first: int, second: int, files: int
+) -> None:
+    assert mpi_run("writers.py", 4, ["attempt", first, "a", "die"], timeout=60).returncode != 0
+    mpi_run("writers.py", 4, ["attempt", second, "b"], timeout=60).check()
+    assert [one["attempt"] for one in seen(tmp_path, 4)] == [2] * 4
+    nothing_else(tmp_path, *(part_of("run.h5", number).name for number in range(files)))
+    with provml.open(tmp_path / "run.h5") as run:
+        assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2])
+        found = run.samples("loss")
+        for attempt in (1, 2):
+            for rank in range(4):
+                mine = found[(found["rank"] == rank) & (found["attempt"] == attempt)]
+                assert mine["step"].tolist() == list(range(20))
+    # The number of an attempt is never given again, in none of the files.
+    mpi_run("writers.py", 4, ["attempt", second, "c"], timeout=60).check()
+    assert [one["attempt"] for one in seen(tmp_path, 4)] == [3] * 4
+    with provml.open(tmp_path / "run.h5") as run:
+        assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2, 3])
+
+
+def test_an_output_of_which_a_part_is_there_is_refused(mpi_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run-part1.h5").write_bytes(b"of another run")
+    mpi_run("writers.py", 4, ["refused", "error"], timeout=60).check()
+    assert all("run-part1.h5 is there" in one["error"] for one in seen(tmp_path, 4))
+    nothing_else(tmp_path, "run-part1.h5")
+    mpi_run("writers.py", 4, ["refused", "new"], timeout=60).check()
+    nothing_else(tmp_path, "run-part1.h5", "run-1.h5", "run-1-part1.h5")
+    # Also where it is found only when the first file has been taken: that one is as it was.
+    (tmp_path / "run-part1.h5").unlink()
+    mpi_run("writers.py", 4, ["attempt", 1, "a"], timeout=60).check()
+    (tmp_path / "run-part1.h5").write_bytes(b"of another run")
+    before = (tmp_path / "run.h5").read_bytes()
+    mpi_run("writers.py", 4, ["refused", "resume"], timeout=60).check()
+    assert all("run-part1.h5" in one["error"] for one in seen(tmp_path, 4))
+    assert (tmp_path / "run.h5").read_bytes() == before
+    assert (tmp_path / "run-part1.h5").read_bytes() == b"of another run"
+
+
+@pytest.mark.parametrize("leavers", [[0], [2], [1, 3], [0, 2], [2, 3], [0, 1]], ids=str)
+def test_ranks_go_on_without_those_that_left(mpi_run: Run, tmp_path: Path, leavers: list[int]) -> None:
+    mpi_run("writers.py", 4, ["left", *leavers], timeout=60).check()
+    output = tmp_path / "run.h5"
+    gone = [part for part, ranks in ((0, {0, 1}), (1, {2, 3})) if ranks <= set(leavers)]
+    for part in gone:  # nobody is left who could close it
+        assert partial_of(part_of(output, part)).exists()
+        recover(part_of(output, part))
+    assert steps(output) == {rank: list(range(10 if rank in leavers else 30)) for rank in range(4)}
+    with provml.open(output) as run:
+        assert run.status == "failed"
+        assert sorted(one["rank"] for one in run.run.details["lost"]) == leavers
+    nothing_else(tmp_path, "run.h5", "run-part1.h5")
+    assert not hidden_of(output).exists()
