@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, StorageError
+from provml_hpc.errors import (
+    FileBusyError,
+    FileMissingError,
+    FormatError,
+    OutputExistsError,
+    ProvMLError,
+    StorageError,
+)
 from provml_hpc.journal import DeadSegment
 from provml_hpc.records import Source
 from provml_hpc.storage import closing
@@ -29,8 +36,9 @@ from provml_hpc.storage.leftovers import (
 from provml_hpc.storage.log_format import COMMIT_ROW
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
-from provml_hpc.storage.place import hidden_of, output_of, part_of, partial_of, parts_of, run_of
+from provml_hpc.storage.place import count_of, hidden_of, output_of, part_of, partial_of, run_of
 from provml_hpc.storage.reopened import half_reopened, reopen
+from provml_hpc.storage.run_file import RunFile
 from provml_hpc.storage.tables import TablesFile, read_attributes
 
 
@@ -133,12 +141,17 @@ def recover(
 def outputs_of(path: str | os.PathLike[str]) -> list[Path]:
     """Return the files that a recovery of an output has to look at: itself, and further ones that its run wrote."""
     output = output_of(path)
-    found, number = [output, *parts_of(output)], 1
-    # A part may be no more than its journals.
-    while (further := part_of(output, number)) in found or hidden_of(further).is_dir():
-        found += [further] if further not in found else []
+    found, number, count = [output], 1, 1
+    with contextlib.suppress(ProvMLError), contextlib.closing(RunFile(output)) as file:
+        count = count_of(file.meta.get("parts"), 1)
+    while True:
+        further = part_of(output, number)
+        # A part may be no more than its journals.
+        if any(os.path.lexists(one) for one in (further, partial_of(further), hidden_of(further))):
+            found.append(further)
+        elif number >= count:
+            return found
         number += 1
-    return found
 
 
 def _told(output: Path) -> tuple[str, str]:

@@ -215,10 +215,8 @@ class RunFiles:
         found = [one for file in self.files for one in file.damage]
         if self.missing:
             more = len(self.missing) - 1
-            others = f", and {more} more part{'s' * (more > 1)} of the run," if more else ""
-            found.append(
-                f"{self.missing[0]}{others} is not there, so what was logged into it is missing: bring it back"
-            )
+            others = f", and {more} more part{'s' * (more > 1)} of the run, are" if more else " is"
+            found.append(f"{self.missing[0]}{others} not there, so what was logged there is missing: bring it back")
         return found
 
     def refresh(self) -> None:

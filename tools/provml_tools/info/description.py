@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from provml_tools.info import telemetry
 from provml_tools.info.summaries import RUN, Summaries
 from provml_tools.query.answer import when
 from provml_tools.query.tables import plain
+
+BUSY = 0.005
+"""Which part of a run a writer rank may be busy, while all other ranks wait for it."""
+_LONG_S = 60.0
 
 
 def collect(path: str) -> dict[str, Any]:
@@ -36,9 +41,31 @@ def collect(path: str) -> dict[str, Any]:
         found["file"] = str(file.path)
         found["files"] = [str(path) for path in file.paths]
         sizes = [_size(path) for path in file.paths]
+        found["writers"] = writers(found)
         found["bytes"] = sum(one for one in sizes if one is not None) if any(sizes) else None
         found["damage"] = list(file.damage)
     return found
+
+
+def writers(found: dict[str, Any]) -> dict[str, Any]:
+    """Return how busy a writer rank was at flush points, and how many should write so that none is for too long.
+
+    Parameters
+    ----------
+    found
+        With ``files``, ``ranks``, ``seconds`` and ``cost``, as of :func:`collect`.
+
+    Returns
+    -------
+    dict
+        ``files`` (how many writer ranks there were), ``busy`` (the part of the run in which the busiest of them wrote)
+        and ``wanted`` (how many keep that below :data:`BUSY`); as many as there were where the run was too short to
+        tell.
+    """
+    files, seconds = len(found["files"]), found["seconds"] or 0.0
+    busy = found["cost"].get("append_ns", {}).get("most", 0.0) / 1e9 / seconds if seconds >= _LONG_S else 0.0
+    wanted = min(math.ceil(files * busy / BUSY), found["ranks"])
+    return {"files": files, "busy": busy, "wanted": max(files, wanted)}
 
 
 def _size(path: Path) -> int | None:

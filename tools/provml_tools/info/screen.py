@@ -37,7 +37,7 @@ class _Screen:
 
     def line(self, name: str, value: str) -> None:
         if value:
-            self.stream.write(f"{name:<12}{value}\n")
+            self.stream.write(f"{name:<11} {value}\n")
 
     def table(self, title: str, columns: list[str], rows: list[dict[str, Any]], left: int = 0) -> None:
         if not rows:
@@ -197,4 +197,8 @@ class _Screen:
                 most = duration(one["most"] / 1e9) if timed else number(one["most"])
                 said.append(f"{name.removesuffix('_ns').replace('_', ' ')} {most}")
         self.line("own cost", f"{', '.join(said)} (the most of any rank)" if said else "")
+        busy = found["writers"]
+        if busy["wanted"] > busy["files"]:
+            told = f"a writer rank was busy {100 * busy['busy']:.1f} % of the time, and all wait for it meanwhile"
+            self.line("writers", f"{told}: init(writers={busy['wanted']}) divides its work")
         self.line("written by", cell(found["written by"], {}))
