@@ -68,9 +68,11 @@ def fit(points: list[Point], iterations: int = 300) -> list[float]:
     return [float(c) for c in np.exp(logs)]
 
 
-def predict(coefficients: list[float], ranks: int, size: int) -> float:
-    """Return seconds of a flush point."""
-    return sum(c * f for c, f in zip(coefficients, row(ranks, size), strict=True))
+def predict(coefficients: list[float], ranks: int, size: int, writers: int = 1) -> float:
+    """Return seconds of a flush point, that of its busiest rank: the lead, to which each writer rank is one more."""
+    fixed, rank, byte = coefficients
+    group = -(-ranks // writers)
+    return fixed + rank * (group + writers - 1) + byte * group * size
 
 
 def writers_for(byte: float, ranks: int, step_ms: float, values: int) -> tuple[float, int]:

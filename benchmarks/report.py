@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from benchmarks import offline_report
+from benchmarks import model, offline_report
 from benchmarks.harness import RESULTS, ROOT, kept
 from benchmarks.pages import Lines, measured, number, pick, put, spread, table
 from benchmarks.plots import draw
@@ -231,6 +232,32 @@ def _writers(results: dict[str, Lines]) -> str:
     return table(["ranks", *(f"{values} values each {step_ms} ms" for step_ms, values in loads)], rows)
 
 
+def _several(results: dict[str, Lines]) -> str:
+    lines = results.get("writers", [])
+    fits = pick(results.get("model", []), "note", what="fit", clock="cpu writer")
+    fitted = {(d["library"], d["place"]): list(d["coefficients"].values()) for d in fits}
+    rows = []
+    for one in sorted(
+        pick(lines, "measurement", clock="cpu"), key=lambda d: (d["mpi"], d["place"], d["bytes"], _count(d))
+    ):
+        facts = {k: one[k] for k in ("ranks", "bytes", "mpi", "place")}
+        against = pick(lines, "ratio", clock="cpu", arm=one["arm"], **facts)
+        together = pick(lines, "measurement", clock="cpu all", arm=one["arm"], **facts)[-1]
+        library = one["mpi"].split()[0].replace("Open", "Open MPI")
+        known = fitted.get((library, one["place"]))
+        predicted = 1e3 * model.predict(known, one["ranks"], one["bytes"], _count(one)) if known else None
+        times = [number(one["median"]), number(predicted) if predicted else "", number(together["median"])]
+        size = f"{one['bytes'] >> 10} KiB"
+        rows.append([library, one["place"], size, one["arm"], *times, spread(against[-1]) if against else ""])
+    head = ["MPI", "file", "bytes a rank", "arm", "busiest rank, ms", "by the model, ms", "all ranks, ms"]
+    head.append("busiest, 1 writer = 1")
+    return table(head, rows) if rows else "Not measured on this machine yet."
+
+
+def _count(line: dict[str, Any]) -> int:
+    return int(line["arm"].split()[0])
+
+
 Tables = dict[str, Callable[[dict[str, Lines]], str]]
 TABLES: Tables = {
     "targets": _targets,
@@ -248,6 +275,7 @@ TABLES: Tables = {
     "model": _model,
     "beyond": _beyond,
     "writers": _writers,
+    "several": _several,
     **offline_report.TABLES,
     "machine": _machine,
 }
@@ -257,6 +285,7 @@ SOURCES = {
     "model": "flush",
     "beyond": "flush",
     "writers": "flush",
+    "several": "writers",
     "checking": "validation",
     "memory": "validation",
     "targets": "",
@@ -271,6 +300,7 @@ ORDER = (
     "footprint",
     "flush",
     "nodes",
+    "writers",
     "peers",
     "overhead",
     "cold",

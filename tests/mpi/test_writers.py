@@ -104,6 +104,8 @@ def test_what_is_read_is_what_one_writer_rank_would_have_written(
     everything = ["run-part1.h5", "run.h5", "run-part2.h5"]
     assert said("convert", *everything, "--to", "nquads", "--samples") == quads
     assert said("query", *everything, "training-progress") == said("query", "run.h5", "training-progress")
+    said("export", "run.h5", "--to", "crate", "-o", "crate")
+    assert {path.name for path in (job / "crate").glob("*.h5")} == {"run.h5", "run-part1.h5", "run-part2.h5"}
     said("validate", "run.h5")
     said("validate", *everything)
     assert said("recover", "run.h5").count("is complete already") == 3

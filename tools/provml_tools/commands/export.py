@@ -50,7 +50,7 @@ def run(options: Namespace) -> int:
     with reader.open(options.file) as file:
         if form.name == "crate":
             with new_folder(options.output) as folder:
-                crate.write(file.graph, file.path, folder, options.license)
+                crate.write(file.graph, file.paths, folder, options.license)
         elif form.name == "parquet":
             with new_folder(options.output) as folder:
                 parquet.write(file.graph, folder)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,15 @@ _STATUS = {"completed": "http://schema.org/CompletedActionStatus", "failed": "ht
 Row = dict[str, Any]
 
 
-def write(graph: Graph, file: Path, folder: Path, license: str | None = None) -> None:
-    """Write a run into a folder that is there, with a copy of its file.
+def write(graph: Graph, files: Sequence[Path], folder: Path, license: str | None = None) -> None:
+    """Write a run into a folder that is there, with a copy of its files.
 
     Parameters
     ----------
     graph
         The run.
-    file
-        The HDF5 file that it was read from.
+    files
+        The HDF5 files that it was read from: one, unless several ranks wrote.
     folder
         An empty folder.
     license
@@ -50,9 +50,10 @@ def write(graph: Graph, file: Path, folder: Path, license: str | None = None) ->
         The package rocrate is not there.
     """
     need("rocrate", lambda: __import__("rocrate.rocrate"))
-    copy = folder / file.name
-    shutil.copyfile(file, copy)
-    _Maker(graph).make(copy, license).write(str(folder))
+    copies = [folder / file.name for file in files]
+    for file, copy in zip(files, copies, strict=True):
+        shutil.copyfile(file, copy)
+    _Maker(graph).make(copies, license).write(str(folder))
 
 
 class _Maker:
@@ -81,7 +82,7 @@ class _Maker:
                 self._inner[row["object"]].append(subject)
         self._entities: dict[int, Any] = {}
 
-    def make(self, file: Path, license: str | None) -> Any:
+    def make(self, files: Sequence[Path], license: str | None) -> Any:
         run = self._run
         root = self._crate.root_dataset
         root["name"] = run.name or "run"
@@ -93,16 +94,18 @@ class _Maker:
         root["license"] = self._license(license)
         profile = self._thing(PROFILE, "CreativeWork", name="Process Run Crate", version="0.5")
         root["conformsTo"] = profile
-        self._crate.add_file(
-            str(file),
-            file.name,
-            properties={
-                "name": "what was captured, with all samples",
-                "description": f"HDF5 file of the run {run.uuid}, written by {run.writer}",
-                "encodingFormat": "application/x-hdf5",
-                "contentSize": str(file.stat().st_size),
-            },
-        )
+        for number, file in enumerate(files, 1):
+            which = f", {number} of {len(files)}" if len(files) > 1 else ""
+            self._crate.add_file(
+                str(file),
+                file.name,
+                properties={
+                    "name": f"what was captured, with all samples{which}",
+                    "description": f"HDF5 file of the run {run.uuid}, written by {run.writer}",
+                    "encodingFormat": "application/x-hdf5",
+                    "contentSize": str(file.stat().st_size),
+                },
+            )
         actions = [self._action(at) for at in sorted(self._rows) if self._is_action(at)]
         root["mentions"] = actions
         return self._crate
