@@ -54,7 +54,7 @@ def _assemble(frames: FrameSource, run: RunInfo, costs: Mapping[int, Mapping[str
     streams = _with_clocks(frames, [read(frames, source) for source in sources], run)
     measured, streams = _on_one_clock(streams)
     if run.parts > 1:  # so many there were to be, and are if anybody began
-        run.parts = max((stream.start.parts for stream in streams), default=1)
+        run.parts = min(run.parts, max((stream.start.parts for stream in streams), default=1))
     builder = Builder()
     if not any(stream.source.lane == records.RUN_LANE for stream in streams):
         return Graph(run, {}, {}, [])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from provml_hpc.errors import (
     FileBusyError,
@@ -18,16 +19,20 @@ from provml_hpc.errors import (
     TransportError,
     UsageError,
 )
-from provml_hpc.storage.place import part_of, parts_of
+from provml_hpc.storage.place import part_of
 
 if TYPE_CHECKING:
     from provml_hpc.storage.output import Output
     from provml_hpc.transport import Transport
 
+log = logging.getLogger("provml_hpc")
+
 REFUSALS = {
     error.__name__: error for error in (OutputExistsError, FileBusyError, FormatError, FileMissingError, UsageError)
 }
 """What the user has to decide: raised on all ranks, strict or not, because going on would hide it."""
+
+_T = TypeVar("_T")
 
 
 class Claimed(NamedTuple):
@@ -35,14 +40,16 @@ class Claimed(NamedTuple):
 
     output: Path
     """The output, the same on all ranks: with several writer ranks the file of the lead."""
+    file: Path
+    """The file of this rank's writer rank."""
     meta: dict[str, Any]
     """What is known of the run."""
     storage: Output | None
-    """On a writer rank: its file."""
-    trouble: str = ""
-    """Why this rank's writer rank has no file, if so."""
-    parts: tuple[int, ...] = ()
-    """For each rank in which file lies what it logs, where there are several."""
+    """On a writer rank: that file."""
+    troubles: dict[int, str]
+    """Why writer ranks have no file: those that do not."""
+    part_of_rank: tuple[int, ...]
+    """For each rank into which of the files of the run it logs, as they are numbered."""
 
 
 def parse_writers(writers: int) -> int:
@@ -76,8 +83,8 @@ def claim(transport: Transport, path: Path, meta: dict[str, Any], if_exists: str
     if_exists
         As given to `init`.
     writers
-        How many ranks shall write: never more than there are. A run that is resumed with fewer goes on in all of its
-        files all the same, as far as there are ranks for it.
+        How many ranks shall write: never more than there are. A run that is resumed goes on in all of its files, as far
+        as there are ranks for it.
 
     Raises
     ------
@@ -86,106 +93,156 @@ def claim(transport: Transport, path: Path, meta: dict[str, Any], if_exists: str
     TransportError
         A rank died before all had heard.
     """
-    storage: Output | None = None
-    offer: dict[str, Any] = {}
-    if transport.rank == transport.lead:
-        there = 1 + len(parts_of(path)) if if_exists == "resume" else 1
-        count = min(max(writers, there), 1 if transport.alone else transport.size)
-        if count > 1:
-            meta |= {"part": 0, "parts": count, "apart": True}
-        offer, storage = _take(path, meta, if_exists)
-        offer["writers"] = count
-
-    def hear() -> dict[str, Any]:
-        return dict(json.loads(transport.broadcast(json.dumps(offer).encode(), transport.lead)))
-
-    # Where a job outlives a rank, the lead knows its offer all the same, and goes on with those that heard it.
-    offer = _all_or_none(transport, storage, hear, offer)
-    _refuse(transport, storage, [offer])
-    if offer["writers"] == 1:
-        return Claimed(Path(offer["output"]), offer["meta"], storage, offer.get("trouble", ""))
-    return _share(transport, offer, storage, if_exists)
-
-
-def _share(transport: Transport, offer: dict[str, Any], storage: Output | None, if_exists: str) -> Claimed:
-    """Take the files of further writer ranks."""
-    output, lead = Path(offer["output"]), transport.lead
-    divided = transport.divide(offer["writers"])
-    transport.appoint(lead, divided, range(transport.size))
-    every = [lead, *sorted(set(divided) - {lead})]
-    part = every.index(transport.writer)
-    meta = {**offer["meta"], "part": part}
-    mine: dict[str, Any] = {}
-    if transport.rank == lead:
-        mine = {"attempt": meta["attempt"], "trouble": offer.get("trouble", "")}
-    elif transport.rank == transport.writer:
-        resume = "resume" if if_exists == "resume" else "error"
-        told, storage = _take(part_of(output, part), meta, resume)
-        mine = {**told, "attempt": told.get("meta", meta)["attempt"]}
-
-    def hear() -> list[dict[str, Any]]:
-        return [json.loads(one) for one in transport.allgather(json.dumps(mine).encode())]
-
-    heard = _all_or_none(transport, storage, hear, [])
-    _refuse(transport, storage, heard)
-    # A file that lay still while others went on is behind; the attempt that begins is the same in all.
-    meta["attempt"] = max(one["attempt"] for one in heard if one)
-    if storage is not None and meta["attempt"] > 1 and storage.meta["attempt"] != meta["attempt"]:
-        with contextlib.suppress(ProvMLError):  # the next flush point tells that its log takes nothing
-            storage.begin(meta["attempt"])
-    parts = tuple(every.index(writer) for writer in divided)
-    return Claimed(output, meta, storage, heard[transport.writer].get("trouble", ""), parts)
-
-
-def _take(path: Path, meta: dict[str, Any], if_exists: str) -> tuple[dict[str, Any], Output | None]:
-    """On a writer rank: take a file. What goes wrong is told to the others, not raised here."""
-    from provml_hpc.storage.output import Output
-
+    claiming = _Claiming(transport)
     try:
-        if not path.parent.is_dir():
-            raise UsageError(f"output={str(path)!r}: there is no folder {path.parent}; make it, or mend the path")
-        storage = Output.claim(path, meta, if_exists)
-        return {"output": str(storage.path), "meta": storage.meta}, storage
-    except tuple(REFUSALS.values()) as error:
-        return {"refused": type(error).__name__, "reason": str(error)}, None
-    except Exception as error:  # whatever it is, the other ranks wait for an answer
-        trouble = f"{path} cannot be written: {error}. What is logged goes to the journals only"
-        return {"output": str(path), "meta": meta, "trouble": trouble}, None
+        return claiming.claim(path, meta, if_exists, writers)
+    except ProvMLError:
+        raise  # on all ranks, and the file was given up
+    except BaseException as error:
+        # Nobody may wait for a rank that has no run, nor find what it took in the way.
+        transport.leave(f"{type(error).__name__}: {error}"[:1000])
+        claiming.withdraw()
+        raise
 
 
-def _refuse(transport: Transport, storage: Output | None, told: list[dict[str, Any]]) -> None:
-    """Raise what a writer rank was refused, on all ranks."""
-    for one in told:
-        if "refused" in one:
-            if storage is not None:
-                storage.withdraw()
-            transport.close()
-            raise REFUSALS[one["refused"]](one["reason"])
+class _Claiming:
+    """The part of one rank."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._storage: Output | None = None
+
+    def claim(self, path: Path, meta: dict[str, Any], if_exists: str, writers: int) -> Claimed:
+        """Take the output, as :func:`claim` does."""
+        transport = self._transport
+        offer: dict[str, Any] = {}
+        if transport.rank == transport.lead:
+            offer = self._take_first(path, meta, if_exists, writers)
+
+        def hear() -> dict[str, Any]:
+            return dict(json.loads(transport.broadcast(json.dumps(offer).encode(), transport.lead)))
+
+        # Where a job outlives a rank, the lead knows its offer all the same, and goes on with those that heard it.
+        offer = self._all_or_none(hear, offer or None)
+        self._refuse([offer])
+        if offer["writers"] == 1:
+            output = Path(offer["output"])
+            troubles = {transport.lead: offer["trouble"]} if "trouble" in offer else {}
+            return Claimed(output, output, offer["meta"], self._storage, troubles, (0,) * transport.size)
+        return self._share(offer, if_exists)
+
+    def _take_first(self, path: Path, meta: dict[str, Any], if_exists: str, writers: int) -> dict[str, Any]:
+        """On the lead: take its file, which has the name of the output, and return what all are to hear of it."""
+        most, there = 1 if self._transport.alone else self._transport.size, 1
+
+        def take() -> Output:
+            nonlocal there
+            from provml_hpc.storage.output import Output
+            from provml_hpc.storage.run_file import parts_to_resume
+
+            if if_exists == "resume":
+                there = parts_to_resume(path)
+            count = min(max(writers, there), most)
+            if count > 1:
+                meta.update(part=0, parts=count, apart=True)
+            return Output.claim(path, meta, if_exists)
+
+        offer = self._take(path, meta, take)
+        if self._storage is not None:
+            _finish_others(self._storage.path, range(min(max(writers, there), most), there))
+        return {**offer, "writers": min(max(writers, there), most)}
+
+    def _share(self, offer: dict[str, Any], if_exists: str) -> Claimed:
+        """Take the files of further writer ranks."""
+        transport, output = self._transport, Path(offer["output"])
+        lead, divided = transport.lead, transport.divide(offer["writers"])
+        transport.appoint(lead, divided, range(transport.size))
+        numbers = {writer: part for part, writer in enumerate([lead, *sorted(set(divided) - {lead})])}
+        part = numbers[transport.writer]
+        file, meta = part_of(output, part), {**offer["meta"], "part": part}
+        mine: dict[str, Any] = {}
+        if transport.rank == lead:
+            mine = {key: offer[key] for key in ("trouble",) if key in offer} | {"attempt": meta["attempt"]}
+        elif transport.rank == transport.writer:
+
+            def take() -> Output:
+                from provml_hpc.storage.output import Output
+
+                return Output.claim(file, meta, "resume" if if_exists == "resume" else "error")
+
+            told = self._take(file, meta, take)
+            mine = {key: told[key] for key in ("refused", "reason", "trouble") if key in told}
+            mine["attempt"] = told.get("meta", meta)["attempt"]
+
+        def hear() -> list[dict[str, Any]]:
+            return [json.loads(one) for one in transport.allgather(json.dumps(mine).encode())]
+
+        heard = self._all_or_none(hear, None)
+        self._refuse(heard)
+        # A file that lay still while others went on is behind; the attempt that begins is the same in all.
+        meta["attempt"] = max(one["attempt"] for one in heard if one)
+        if self._storage is not None and self._storage.meta["attempt"] < meta["attempt"]:
+            with contextlib.suppress(ProvMLError):  # the next flush point tells that its log takes nothing
+                self._storage.begin(meta["attempt"])
+        troubles = {rank: one["trouble"] for rank, one in enumerate(heard) if "trouble" in one}
+        return Claimed(output, file, meta, self._storage, troubles, tuple(numbers[writer] for writer in divided))
+
+    def _take(self, path: Path, meta: dict[str, Any], take: Callable[[], Output]) -> dict[str, Any]:
+        """On a writer rank: take a file. What goes wrong is told to the others, not raised here."""
+        try:
+            if not path.parent.is_dir():
+                raise UsageError(f"output={str(path)!r}: there is no folder {path.parent}; make it, or mend the path")
+            self._storage = take()
+            return {"output": str(self._storage.path), "meta": self._storage.meta}
+        except tuple(REFUSALS.values()) as error:
+            return {"refused": type(error).__name__, "reason": str(error)}
+        except Exception as error:  # whatever it is, the other ranks wait for an answer
+            trouble = f"{path} cannot be written: {error}. What is logged goes to the journals only"
+            return {"output": str(path), "meta": meta, "trouble": trouble}
+
+    def withdraw(self) -> None:
+        """Give up what this rank took."""
+        if self._storage is not None:
+            with contextlib.suppress(Exception):
+                self._storage.withdraw()
+
+    def _refuse(self, told: Iterable[dict[str, Any]]) -> None:
+        """Raise what a writer rank was refused, on all ranks."""
+        for one in told:
+            if "refused" in one:
+                self.withdraw()
+                self._transport.close()
+                raise REFUSALS[one["refused"]](one["reason"])
+
+    def _all_or_none(self, hear: Callable[[], _T], known: _T | None) -> _T:
+        """Return what all ranks hear. *Collective*: where a job outlives a rank, either all hear it or none.
+
+        Parameters
+        ----------
+        hear
+            The exchange.
+        known
+            What this rank knows without it; None if it has to hear.
+        """
+        failure: TransportError | None = None
+        try:
+            known = hear()
+        except TransportError as error:
+            failure = error
+        if self._transport.agree(known is not None) and known is not None:
+            return known
+        self.withdraw()
+        raise failure or TransportError(
+            "a rank died before all had heard of the run, so it has not begun: begin it anew on the ranks that are left"
+        )
 
 
-def _all_or_none(transport: Transport, storage: Output | None, hear: Callable[[], Any], known: Any) -> Any:
-    """Return what all ranks hear. *Collective*: where a job outlives a rank, either all hear it or none.
+def _finish_others(output: Path, parts: Iterable[int]) -> None:
+    """Finish the files of earlier attempts that nobody goes on in, since there are fewer ranks now."""
+    from provml_hpc.storage.recover import recover
 
-    Parameters
-    ----------
-    transport
-        That of the run.
-    storage
-        On a writer rank: its file, which is given up if not all hear.
-    hear
-        The exchange.
-    known
-        What this rank knows without it; nothing if it has to hear.
-    """
-    failure: TransportError | None = None
-    try:
-        known = hear()
-    except TransportError as error:
-        failure = error
-    if transport.agree(bool(known)):
-        return known
-    if storage is not None:
-        storage.withdraw()
-    raise failure or TransportError(
-        "a rank died before all had heard of the run, so it has not begun: begin it anew on the ranks that are left"
-    )
+    for file in (part_of(output, number) for number in parts):
+        try:
+            recover(file)
+        except Exception as error:
+            log.warning("provml: %s stays as it is (%s); after the job, run: provml recover %s", file, error, output)

@@ -92,9 +92,10 @@ def _together(session: Session, limit: float) -> None:
             sampling.last_turn(session)  # others trained on, perhaps on the node that this rank samples
         first = False
         agreement, trouble = flush_point.take_part(session, finishing=quiet, deadline=limit)
-        if agreement.all_finishing or trouble:
+        # Which step comes next depends on nothing that one rank alone knows: the file of another may take all.
+        if agreement.all_finishing:
             break
-    if session.clocks.apart and not trouble:
+    if session.clocks.apart:
         for clock in session.clocks.end(session.transport, limit):
             session.write(clock)
         _, trouble = flush_point.take_part(session, finishing=True, deadline=limit)

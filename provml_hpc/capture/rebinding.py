@@ -60,8 +60,8 @@ def rebind(session: Session, comm: Any) -> None:
     session.clocks.leave_it()
     gone = [rank for rank in range(session.size) if rank not in session.members]
     dead = session.dead = {rank for one in members for rank in one["dead"]}.difference(session.members)
-    part = session.parts[session.rank]
-    orphans = adoption.Orphans(session, [rank for rank in gone if session.parts[rank] == part], dead)
+    part = session.part_of_rank[session.rank]
+    orphans = adoption.Orphans(session, [rank for rank in gone if session.part_of_rank[rank] == part], dead)
     seen = [json.loads(one) for one in transport.allgather(json.dumps(orphans.seen()).encode())]
     chosen = adoption.choose(seen)
     orphans.keep(chosen[transport.rank])
@@ -70,7 +70,7 @@ def rebind(session: Session, comm: Any) -> None:
         trouble = _take_output(session, old[before.writer] in dead)
         told = {rank: reason for one in members for rank, reason in one["told"]}
         # Of a file whose ranks are all gone the lead tells.
-        for rank in (one for one in gone if writers.get(session.parts[one], transport.lead) == transport.rank):
+        for rank in (one for one in gone if writers.get(session.part_of_rank[one], transport.lead) == transport.rank):
             reason = "its process died" if rank in dead else told.get(rank, "it is not in the communicator any more")
             _say_lost(session, rank, any(rank in brought for brought in chosen), reason)
     for writer, text in enumerate(transport.allgather(trouble.encode())):
@@ -100,7 +100,7 @@ def _state(session: Session) -> dict[str, Any]:
         "run": session.meta["run"],
         "attempt": session.meta["attempt"],
         "rank": session.rank,
-        "part": session.parts[session.rank],
+        "part": session.part_of_rank[session.rank],
         "ended": session.ended,
         "writes": session.storage is not None and not session.storage.broken,
         "dead": [*session.dead, *(session.members[place] for place in transport.lost())],

@@ -265,13 +265,10 @@ def init(
             "journal_folder": "" if journal in ("output", "node") else os.path.abspath(journal),  # noqa: PTH100
         }
     claimed = claiming.claim(transport, path, meta, if_exists, count)
-    storage = claimed.storage
     try:
         session = Session(
             transport,
-            claimed.meta,
-            claimed.output,
-            storage,
+            claimed,
             strict=strict,
             journal=os.fspath(journal),
             buffer=size,
@@ -280,19 +277,17 @@ def init(
     except BaseException as error:
         # Nobody may wait for a rank that has no run.
         transport.leave(f"{type(error).__name__}: {error}"[:1000])
-        if storage is not None:
-            storage.let_go()
+        if claimed.storage is not None:
+            claimed.storage.let_go()
         raise
     run = Run(session, cls, name)
     try:
-        session.parts = claimed.parts or session.parts
         if trouble:
             session.trouble(trouble)
-        if claimed.trouble:
+        for writer, text in claimed.troubles.items():  # of all files: a strict run ends on all ranks
             session.trouble(
-                f"{claimed.trouble} in {session.folder}; later, run: "
-                f"provml recover {session.output} --journals {session.folder}",
-                teller=session.transport.writer,
+                f"{text} in {session.folder}; later, run: provml recover {session.output} --journals {session.folder}",
+                teller=writer,
             )
         try:
             node, neighbours = facts.write(session, persona, asked)

@@ -22,15 +22,15 @@ from provml_hpc.capture.losses import Losses
 from provml_hpc.errors import PeerLeftError, ProvMLError, StateError, TransportError, UsageError
 from provml_hpc.journal import Journal, SideJournal, file_name
 from provml_hpc.records import Source
-from provml_hpc.storage.place import hidden_of, part_of
+from provml_hpc.storage.place import hidden_of, parts_in
 from provml_hpc.values import clean_text, flatten
 from provml_hpc.vocabulary import CLASS
 
 if TYPE_CHECKING:
     from provml_hpc.capture.adoption import Orphans
+    from provml_hpc.capture.claiming import Claimed
     from provml_hpc.capture.entity import Entity
     from provml_hpc.capture.survivor import Survivor
-    from provml_hpc.storage.output import Output
     from provml_hpc.telemetry.sampler import Sampler
     from provml_hpc.transport import Transport
 
@@ -53,9 +53,7 @@ class Session(Losses):
     def __init__(
         self,
         transport: Transport,
-        meta: dict[str, Any],
-        output: Path,
-        storage: Output | None,
+        claimed: Claimed,
         *,
         strict: bool,
         journal: str,
@@ -68,21 +66,21 @@ class Session(Losses):
         """The rank of this process in the run, and how many there were at its beginning; they stay as they are."""
         self.members: tuple[int, ...] = tuple(range(transport.size))
         """The ranks of the run that take part in its flush points, in the order of the transport's."""
-        self.parts: tuple[int, ...] = (0,) * transport.size
-        """For each rank of the run in which of its files lies what it logs: several ranks may write."""
+        self.part_of_rank = claimed.part_of_rank
+        """For each rank of the run into which of its files it logs: several ranks may write."""
         self.orphans: Orphans | None = None
         """The journals of ranks that are gone which this rank brings to the next flush point."""
         self.dead: set[int] = set()
         """The ranks that are known to have died before the run was bound to the communicator that it is bound to."""
         self.lost: dict[int, int] = {}
-        """On the writer rank: the ranks that are written down as lost, and whether somebody brought their journal."""
-        self.meta = meta
-        self.output = output
-        self.file = part_of(output, int(meta.get("part", 0)))
+        """On a writer rank: the ranks that it wrote down as lost, and whether somebody brought their journal."""
+        self.meta = meta = claimed.meta
+        self.output = claimed.output
+        self.file = claimed.file
         """The file of this rank's writer rank: the output, or one of several parts of it."""
         self.strict = strict
         self.close_timeout = close_timeout
-        self.storage = storage
+        self.storage = claimed.storage
         self.ended = False
         self.stop_signalled = False
         """Whether this process was told to stop; set by a signal handler at any moment, also in a flush point."""
@@ -162,7 +160,7 @@ class Session(Losses):
     def _started_record(self) -> records.Started:
         import socket
 
-        parts = int(self.meta.get("parts", 1))
+        parts = parts_in(self.meta)
         return records.Started(self._clock_to_wall, self.size, os.getpid(), socket.gethostname(), parts)
 
     def _open(self, folder: Path | None, lane: int, bound: int) -> Journal:

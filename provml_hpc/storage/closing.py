@@ -12,7 +12,7 @@ from provml_hpc.assembly import FrameSource, Graph, RunInfo, assemble
 from provml_hpc.errors import ProvMLError, StorageError
 from provml_hpc.storage.columns import CHUNK
 from provml_hpc.storage.kept import keep_records
-from provml_hpc.storage.place import count_of, partial_of, publish, run_of, scratch_of
+from provml_hpc.storage.place import part_in, partial_of, parts_in, publish, run_of, scratch_of
 from provml_hpc.storage.tables import read_attributes, write_file
 
 FINISHED, FAILED, INCOMPLETE, RECOVERED, RUNNING = "finished", "failed", "incomplete", "recovered", "running"
@@ -30,8 +30,8 @@ def run_info(meta: dict[str, Any], file: Path) -> RunInfo:
         writer=str(meta.get("writer", "")),
         file=file.name,
         apart=bool(meta.get("apart", False)),
-        part=count_of(meta.get("part"), 0),
-        parts=count_of(meta.get("parts"), 1),
+        part=part_in(meta),
+        parts=parts_in(meta),
     )
 
 

@@ -15,13 +15,11 @@ from provml_hpc.errors import UsageError
 from provml_hpc.records import Source
 
 
-class Part(NamedTuple):
-    """One file of the run."""
+class Held(NamedTuple):
+    """What one file holds."""
 
     name: str
-    meta: dict[str, Any]
     frames: FrameSource
-    commits: Any
 
 
 class Joined:
@@ -33,8 +31,8 @@ class Joined:
         Two files say different things of the same rank.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._owner: dict[Source, Part] = {}
+    def __init__(self, parts: Iterable[Held]) -> None:
+        self._owner: dict[Source, Held] = {}
         for part in parts:
             for place in part.frames.sources():
                 source = Source(*place)
@@ -54,7 +52,7 @@ class Joined:
         return self._owner[Source(*source)].frames.blocks(Source(*source))
 
 
-def _fingerprint(part: Part, source: Source) -> tuple[int, int, str]:
+def _fingerprint(part: Held, source: Source) -> tuple[int, int, str]:
     """Return what tells whether two files hold the same of a source: its records, and how many samples."""
     said, count, samples = hashlib.sha256(), 0, 0
     for block in part.frames.blocks(source):

@@ -17,7 +17,7 @@ from provml_hpc.journal import FIRST, DeadSegment, node_folders, own_folder
 from provml_hpc.records import FAILED, Ended, Source
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import HEARTBEAT
-from provml_hpc.storage.place import RESCUED, count_of, hidden_of, partial_of, run_of
+from provml_hpc.storage.place import RESCUED, hidden_of, part_in, partial_of, run_of
 from provml_hpc.wire import decode, walk
 
 
@@ -86,11 +86,6 @@ def remove_unfinished(output: Path) -> None:
             headless = path.suffix == ".journal" and path.lstat().st_size < FIRST
             if headless or (path.stem in known and _UNFINISHED.fullmatch(path.suffix)):
                 path.unlink(missing_ok=True)
-
-
-def part_in(meta: Mapping[str, Any]) -> int:
-    """Return to which file of its run a log or a journal says that it belongs: 0 where there is one."""
-    return count_of(meta.get("part"), 0)
 
 
 def find_segments(

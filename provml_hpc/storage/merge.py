@@ -12,19 +12,16 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from provml_hpc import records
-from provml_hpc.assembly.graph import Graph
+from provml_hpc.assembly import FrameSource, Graph, RunInfo
 from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, UsageError
 from provml_hpc.storage import closing
-from provml_hpc.storage.joined import Joined, Part, join_commits
-from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders, part_in
-from provml_hpc.storage.log_reader import LogReader
-from provml_hpc.storage.owner import liveness
-from provml_hpc.storage.place import output_of, partial_of
-from provml_hpc.storage.run_file import RunFiles, is_ahead
-from provml_hpc.storage.tables import TablesFile
-from provml_hpc.storage.unpacked import Unpacked
+from provml_hpc.storage.joined import Held, Joined, join_commits
+from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders
+from provml_hpc.storage.place import output_of, part_in, partial_of, parts_in
+from provml_hpc.storage.run_file import RunFile, RunFiles
 
 
 @dataclass
@@ -55,6 +52,17 @@ class Merged:
     def attempts(self) -> list[int]:
         """The attempts that it holds."""
         return list(self.graph.run.details.get("attempts", ()))
+
+
+class Part(NamedTuple):
+    """One file of the run."""
+
+    name: str
+    meta: dict[str, Any]
+    frames: FrameSource
+    commits: Any
+    closed: RunInfo | None
+    """What it says of its run, if it is a closed file."""
 
 
 def merge(
@@ -103,16 +111,16 @@ def merge(
         if not parts:
             raise UsageError("there is nothing to merge: name the files of a run")
         _of_one_run(parts)
-        joined = Joined(parts)
+        joined = Joined(Held(part.name, part.frames) for part in parts)
         # What is said of the run as a whole is that of its first source, whichever file was named first.
         parts.sort(key=lambda part: min(part.frames.sources(), default=(0, 0, 0)))
         meta = {**parts[0].meta, "started_ns": min(int(part.meta.get("started_ns", 0)) for part in parts)}
         ranks = {rank for _, rank, _ in joined.sources()}
-        meta["apart"] = len(ranks) == 1 and any(part.meta.get("apart") for part in parts)
+        meta["apart"] = len(ranks) == 1 and any(part.meta.get("apart") and parts_in(part.meta) == 1 for part in parts)
         meta |= {"part": None, "parts": None}
         graph = closing.close(
             path, joined, meta, join_commits([part.commits for part in parts]),
-            replace=False, progress=lambda done, of: progress("writing", done, of),
+            replace=False, recovered=_recovered(parts, joined), progress=lambda done, of: progress("writing", done, of),
         )  # fmt: skip
     details = graph.run.details
     last = max(details.get("attempts", [1]), default=1)
@@ -134,32 +142,46 @@ def _each_once(files: Sequence[str | os.PathLike[str]]) -> list[str]:
         seen.add(path)
     names = [os.fspath(name) for name in files]
     for name in files:
-        with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(output_of(name))) as found:
+        with contextlib.closing(_files(os.fspath(name))) as found:
+            for path, why in found.missing.items():
+                if path.exists() or partial_of(path).exists():
+                    raise FormatError(f"{path} {why}: move it away, or bring back the one that belongs to {name}")
             parts = (output_of(file.path) for file in found.files[1:])
             names += [str(path) for path in parts if path.resolve() not in seen]
     return names
 
 
+def _files(name: str) -> RunFiles:
+    try:
+        return RunFiles(Path(os.path.abspath(name)))  # noqa: PTH100 - links stay as the user wrote them
+    except FileMissingError as error:
+        raise FileMissingError(f"{error}; where only journals are left, run provml recover first") from error
+
+
 def _open(name: str, stack: contextlib.ExitStack) -> Part:
-    output = output_of(name)
-    partial = partial_of(output)
-    if partial.exists() and (not output.exists() or name.endswith(partial.suffix) or is_ahead(partial, output)):
-        alive = liveness(partial)
-        if alive.state != "dead":
-            raise FileBusyError(
-                f"{name}: its job {'lives' if alive.state == 'alive' else 'may live'} ({alive.reason}); "
-                "wait for its end, or recover it"
-            )
-        log = stack.enter_context(LogReader(partial))
-        segments, _ = find_segments(journal_folders(output, log.meta), str(log.meta["run"]), part_in(log.meta))
-        return Part(name, dict(log.meta), Leftovers(log, segments), log.summary())
-    if not output.exists():
-        raise FileMissingError(
-            f"there is neither {output} nor {partial.name} beside it: check the name; where only journals are left, "
-            "run provml recover first"
+    file = stack.enter_context(contextlib.closing(RunFile(Path(os.path.abspath(name)))))  # noqa: PTH100
+    if file.log is None:
+        return Part(name, file.meta, file.frames, file.commits, file.closed.run if file.closed else None)
+    alive = file.liveness
+    if alive.state != "dead":
+        raise FileBusyError(
+            f"{name}: its job {'lives' if alive.state == 'alive' else 'may live'} ({alive.reason}); "
+            "wait for its end, or recover it"
         )
-    closed = stack.enter_context(TablesFile(output))
-    return Part(name, dict(closing.run_meta(closed.run)), Unpacked(closed), closed.commits())
+    meta = file.meta
+    folders = journal_folders(output_of(file.path), meta)
+    segments, _ = find_segments(folders, str(meta["run"]), part_in(meta))
+    return Part(name, dict(meta), Leftovers(file.log, segments), file.commits, None)
+
+
+def _recovered(parts: Sequence[Part], joined: Joined) -> bool:
+    """Tell whether a recovery brought in what ranks left that did not come to their end, and all are there."""
+    closed = [part.closed for part in parts if part.closed is not None]
+    sizes = [size for run in closed for size in run.details.get("sizes", ())]
+    last = max((attempt for attempt, _, _ in joined.sources()), default=1)
+    ranks = {rank for attempt, rank, lane in joined.sources() if attempt == last and lane == records.RUN_LANE}
+    recovered = any(run.status == closing.RECOVERED for run in closed)
+    return recovered and len(closed) == len(parts) and len(ranks) >= max(sizes, default=1)
 
 
 def _of_one_run(parts: list[Part]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep, time_ns
@@ -19,14 +20,13 @@ from provml_hpc.storage.leftovers import (
     find_segments,
     is_closed,
     journal_folders,
-    part_in,
     refuse_the_living,
     remove_unfinished,
 )
 from provml_hpc.storage.log import LogWriter
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Ownership, recovering
-from provml_hpc.storage.place import hidden_of, partial_of, parts_of
+from provml_hpc.storage.place import hidden_of, part_in, part_of, partial_of, parts_in, run_of
 from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.tables import read_attributes
 
@@ -40,30 +40,44 @@ BEAT_EVERY = 1.0
 
 
 def _free(path: Path) -> bool:
-    return not (path.exists() or partial_of(path).exists() or parts_of(path))
+    return not path.exists() and not partial_of(path).exists()
 
 
-def _names(path: Path, if_exists: str) -> Iterator[Path]:
-    """Yield the outputs to try to claim."""
+def _names(path: Path, if_exists: str, parts: Sequence[Path]) -> Iterator[Path]:
+    """Yield the outputs to try to claim; `parts` are further names that the run needs."""
     if if_exists == "new":
         numbered = (path.with_name(f"{path.stem}-{n}{path.suffix}") for n in range(1, 100_000))
-        yield from (p for p in chain([path], numbered) if _free(p))
+        further = range(1, 1 + len(parts))
+        yield from (p for p in chain([path], numbered) if _free(p) and all(_free(part_of(p, n)) for n in further))
     elif path.exists():
         raise OutputExistsError(
             f"{path} exists already; choose another output, or if_exists='new' to have a free name chosen"
-        )
-    elif parts_of(path):
-        raise OutputExistsError(
-            f"{parts_of(path)[0]} is there, part of a run that wrote {path} and more: move it away, choose another "
-            "output, or if_exists='new' to have a free name chosen"
         )
     elif partial_of(path).exists():
         raise OutputExistsError(
             f"{partial_of(path)} is there: a job that still runs, or one that died; see: provml info {path}. "
             f"Then provml recover {path}, or if_exists='resume' to go on, or if_exists='new'"
         )
+    elif taken := [part for part in parts if not _free(part)]:
+        raise OutputExistsError(
+            f"{taken[0]} exists already, and one of several writer ranks is to write it; choose another output, or "
+            "if_exists='new' to have free names chosen"
+        )
     else:
         yield path
+
+
+def _clear_unbegun(path: Path, run: str) -> None:
+    """Remove the part of a run that never began: its other files were given up, and nobody logged into this one."""
+    if path.exists() or not partial_of(path).exists():
+        return
+    with suppress(ProvMLError), recovering(path):
+        with LogReader(partial_of(path)) as log:
+            meta, begun = log.meta, len(log.commits)
+        segments, _ = find_segments(journal_folders(path, meta), run_of(meta, path), part_in(meta))
+        if part_in(meta) and meta["run"] != run and not begun and not segments:
+            closing.remove_log(path)
+            remove_unfinished(path)
 
 
 def _run_of(path: Path) -> str:
@@ -83,7 +97,8 @@ class Output:
         self._log = log
         self._ownership = ownership
         self._beaten = monotonic()
-        self._new = False
+        self._undo = False
+        """Whether nothing is lost if the log goes: it is new, or all that it has is in a closed file."""
 
     @classmethod
     def claim(cls, path: Path, meta: dict[str, Any], if_exists: str) -> Output:
@@ -96,10 +111,15 @@ class Output:
         StorageError
             It cannot be written.
         """
-        if if_exists == "resume" and (path.exists() or partial_of(path).exists()):
+        if part_in(meta):
+            _clear_unbegun(path, meta["run"])
+        if if_exists == "resume" and not _free(path):
             return cls._resume(path, meta)
         taken: ProvMLError | None = None
-        for name in _names(path, if_exists):
+        further = [] if part_in(meta) else [part_of(path, number) for number in range(1, parts_in(meta))]
+        for one in further:
+            _clear_unbegun(one, meta["run"])
+        for name in _names(path, if_exists, further):
             try:
                 return cls._create(name, meta)
             except (OutputExistsError, FileBusyError) as error:
@@ -119,14 +139,14 @@ class Output:
             ownership.release()
             raise
         made = cls(path, meta, log, ownership)
-        made._new = True
+        made._undo = True
         return made
 
     @classmethod
     def _resume(cls, path: Path, meta: dict[str, Any]) -> Output:
         """Go on with the run that a dead job left: bring its journals into its log, then begin the next attempt."""
         with recovering(path, force=is_closed(path)):
-            if meta.get("part") and _run_of(path) != meta["run"]:
+            if part_in(meta) and _run_of(path) != meta["run"]:
                 raise OutputExistsError(f"{path} is of another run than {meta['run']}, which goes on: move it away")
             remove_unfinished(path)
             if half_reopened(path):
@@ -137,7 +157,9 @@ class Output:
             try:
                 if closed:
                     reopen(path)
-                return cls._go_on(path, meta, ownership)
+                made = cls._go_on(path, meta, ownership)
+                made._undo = closed and made._undo
+                return made
             except BaseException:
                 ownership.release()
                 raise
@@ -197,7 +219,7 @@ class Output:
             # here but journals on other nodes.
             attempt = 1 + max([1, *(source[0] for source in left.sources()), *map(int, old.commits["flags"])])
             kept = dict(old.meta)
-        if meta.get("parts", 1) > kept.get("parts", 1):  # more ranks write than did before
+        if parts_in(meta) > parts_in(kept):  # more ranks write than did before
             kept |= {name: meta[name] for name in ("part", "parts", "apart")}
         for trouble in troubles:
             logger.warning("resume: %s", trouble)
@@ -211,7 +233,9 @@ class Output:
             raise
         for segment in segments:
             segment.path.unlink(missing_ok=True)
-        return cls(path, {**meta, **kept, "attempt": attempt, "size": meta["size"]}, log, ownership)
+        made = cls(path, {**meta, **kept, "attempt": attempt, "size": meta["size"]}, log, ownership)
+        made._undo = not segments
+        return made
 
     def begin(self, attempt: int) -> None:
         """Have an attempt of this number begin in this file: that which it is in another file of the run."""
@@ -270,7 +294,7 @@ class Output:
     def withdraw(self) -> None:
         """Give up what was claimed for a run that has not begun: nothing is left of a new output, and all of an old."""
         self._log.close()
-        if self._new:
+        if self._undo:
             closing.remove_log(self.path)
         self._ownership.release()
 

@@ -40,9 +40,19 @@ def run_of(meta: Mapping[str, Any], path: Path) -> str:
     return run
 
 
-def count_of(value: Any, otherwise: int) -> int:
-    """Return what a file says of how many files its run has, or which of them it is, if it is a number for that."""
-    return value if isinstance(value, int) and 0 <= value < _MOST_PARTS else otherwise
+def part_in(meta: Mapping[str, Any]) -> int:
+    """Return which file of its run a file says that it is, or a journal that it belongs to: 0 where there is one."""
+    return _number(meta.get("part"), 0)
+
+
+def parts_in(meta: Mapping[str, Any]) -> int:
+    """Return how many files a file, or a journal, says that its run has: one that says nothing sensible has one."""
+    return _number(meta.get("parts"), 1)
+
+
+def _number(value: Any, otherwise: int) -> int:
+    sound = isinstance(value, int) and not isinstance(value, bool) and otherwise <= value < _MOST_PARTS
+    return value if sound else otherwise
 
 
 def output_of(path: str | os.PathLike[str]) -> Path:
@@ -67,27 +77,6 @@ def part_of(output: str | os.PathLike[str], number: int) -> Path:
     """
     path = output_of(output)
     return path.with_name(f"{path.stem}-part{number}{path.suffix}") if number else path
-
-
-def parts_of(output: str | os.PathLike[str], count: int = 1) -> list[Path]:
-    """Return the files of further writer ranks that lie beside an output, closed or not.
-
-    Parameters
-    ----------
-    output
-        The output.
-    count
-        How many files the run has, as far as is known: the search goes on to there, and then to the first gap.
-    """
-    found = []
-    number = 1
-    while True:
-        path = part_of(output, number)
-        if os.path.lexists(path) or os.path.lexists(partial_of(path)):
-            found.append(path)
-        elif number >= count:
-            return found
-        number += 1
 
 
 def hidden_of(output: str | os.PathLike[str]) -> Path:

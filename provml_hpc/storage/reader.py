@@ -15,8 +15,8 @@ from provml_hpc.assembly.clocks import Correction, Measured, correct, correction
 from provml_hpc.assembly.graph import FIXED_COLUMNS, Graph, RunInfo, SampleTable, key_of
 from provml_hpc.errors import FormatError, ProvMLError, StateError, UsageError
 from provml_hpc.storage import costs, views
-from provml_hpc.storage.closing import run_info
-from provml_hpc.storage.joined import Joined, Part, join_commits, join_costs
+from provml_hpc.storage.closing import FAILED, INCOMPLETE, RECOVERED, ended_as, run_info
+from provml_hpc.storage.joined import Held, Joined, join_commits, join_costs
 from provml_hpc.storage.owner import Liveness
 from provml_hpc.storage.record_table import RecordTable, Row, SampleArray
 from provml_hpc.storage.run_file import RunFiles
@@ -75,22 +75,24 @@ class Reader:
     @property
     def live(self) -> bool:
         """Whether this is the log of a run that was not closed yet."""
-        return any(file.log is not None for file in self._run.files)
+        return bool(self._run.live)
 
     @property
     def liveness(self) -> Liveness:
         """Whether the job that writes the file lives, and how one knows."""
-        return next((file for file in self._run.files if file.log is not None), self._run.files[0]).liveness
+        found = [file.liveness for file in self._run.live or self._run.files]
+        return next((one for one in found if one.state != "dead"), found[0])
 
     @property
     def status(self) -> str:
         """``running``, ``finished``, ``failed``, ``incomplete`` (its job died, or ended early) or ``recovered``."""
-        return self._run.status
+        if self._run.single or self._run.live:
+            return self._run.status
+        return self.run.status
 
     @property
     def commits(self) -> np.ndarray[Any, np.dtype[Any]]:
         """The commits: a numpy structured array with ``number``, ``time_ns``, ``rows`` (records) and ``bytes``."""
-        self._check_open()
         found = [file.commits for file in self._run.files]
         return found[0] if len(found) == 1 else join_commits(found)
 
@@ -124,15 +126,22 @@ class Reader:
         files = self._run.files
         try:
             run = run_info(files[0].meta, self.path)
-            run.status = self.status
+            run.status = self._run.status
             commits = self.commits
             if len(commits):
                 run.committed_ns = int(commits["time_ns"][-1])
-            if len(files) == 1 and not self._run.missing:
+            if self._run.single:
                 return assemble(files[0].frames, run)
             run.apart = False
-            graph = assemble(Joined([Part(file.path.name, {}, file.frames, None) for file in files]), run)
-            join_costs(run, [file.closed.run for file in files if file.closed is not None])
+            graph = assemble(Joined(Held(file.path.name, file.frames) for file in files), run)
+            closed = [file.closed.run for file in files if file.closed is not None]
+            join_costs(run, closed)
+            if not self._run.live:
+                run.status = ended_as(graph)
+                if self._run.missing and run.status != FAILED:
+                    run.status = INCOMPLETE
+                elif run.status == INCOMPLETE and any(one.status == RECOVERED for one in closed):
+                    run.status = RECOVERED
             return graph
         except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
             if isinstance(error, ProvMLError):
@@ -142,12 +151,7 @@ class Reader:
     @property
     def _closed(self) -> TablesFile | None:
         """The closed file, if there is one that holds all there is."""
-        self._check_open()
-        return self._run.files[0].closed if len(self._run.files) == 1 and not self._run.missing else None
-
-    def _check_open(self) -> None:
-        if not self._is_open:
-            raise StateError(f"{self._asked} was closed: open it again")
+        return self._run.files[0].closed if self._run.single else None
 
     @property
     def activities(self) -> RecordTable:
@@ -415,7 +419,8 @@ class Reader:
 
         When the run has ended meanwhile, its closed file takes the place of the log. Ids may change.
         """
-        self._check_open()
+        if not self._is_open:
+            raise StateError(f"{self._asked} was closed: open it again")
         if self.live or self._run.missing:
             self._run.refresh()
             self._graph = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from provml_hpc.errors import (
     FileMissingError,
     FormatError,
     OutputExistsError,
-    ProvMLError,
     StorageError,
 )
 from provml_hpc.journal import DeadSegment
@@ -29,14 +28,13 @@ from provml_hpc.storage.leftovers import (
     find_segments,
     is_closed,
     journal_folders,
-    part_in,
     refuse_the_living,
     remove_unfinished,
 )
 from provml_hpc.storage.log_format import COMMIT_ROW
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import recovering
-from provml_hpc.storage.place import count_of, hidden_of, output_of, part_of, partial_of, run_of
+from provml_hpc.storage.place import hidden_of, output_of, part_in, part_of, partial_of, parts_in, run_of
 from provml_hpc.storage.reopened import half_reopened, reopen
 from provml_hpc.storage.run_file import RunFile
 from provml_hpc.storage.tables import TablesFile, read_attributes
@@ -138,20 +136,40 @@ def recover(
     return result
 
 
-def outputs_of(path: str | os.PathLike[str]) -> list[Path]:
-    """Return the files that a recovery of an output has to look at: itself, and further ones that its run wrote."""
-    output = output_of(path)
-    found, number, count = [output], 1, 1
-    with contextlib.suppress(ProvMLError), contextlib.closing(RunFile(output)) as file:
-        count = count_of(file.meta.get("parts"), 1)
-    while True:
+def outputs_of(path: str | os.PathLike[str], journals: Iterable[str | os.PathLike[str]] = ()) -> list[Path]:
+    """Return the files that a recovery of an output has to look at: itself, and further ones that its run wrote.
+
+    Parameters
+    ----------
+    path
+        ``NAME.h5`` or ``NAME.h5.partial``.
+    journals
+        Further folders that hold journals, which may be all that there is of a file.
+    """
+    output, given = output_of(path), list(map(Path, journals))
+    first: Mapping[str, Any] = {}
+    with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFile(output)) as file:
+        first = file.meta
+    told = [segment.description for segment in find_segments([hidden_of(output)], None, None, given=given)[0]]
+    told = [one for one in told if first.get("run") in (None, one.get("run")) and _first_of(one).name == output.name]
+    found = [output]
+    count = 1 if part_in(first) else max(map(parts_in, (first, *told)))
+    for number in range(1, count):
         further = part_of(output, number)
-        # A part may be no more than its journals.
-        if any(os.path.lexists(one) for one in (further, partial_of(further), hidden_of(further))):
+        with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFile(further)) as file:
+            if (file.meta.get("run"), part_in(file.meta)) == (first.get("run", file.meta.get("run")), number):
+                found.append(further)
+            continue
+        # A file that cannot be read has to be told of, and there may be no more of it than its journals.
+        there = os.path.lexists(further) or os.path.lexists(partial_of(further)) or hidden_of(further).is_dir()
+        if there or any(part_in(one) == number for one in told):
             found.append(further)
-        elif number >= count:
-            return found
-        number += 1
+    return found
+
+
+def _first_of(description: Mapping[str, Any]) -> Path:
+    """Return the output of the run that a journal says that it is of."""
+    return Path(str(description.get("output") or "unknown"))
 
 
 def _told(output: Path) -> tuple[str, str]:
@@ -177,8 +195,8 @@ def _gather(
     if meta is not None:
         return meta, *find_segments(folders, run_of(meta, output), part_in(meta), given=given)
     segments, troubles = find_segments(folders, None, None, given=given)
-    # Journals of all files of a run may lie in one folder.
-    segments = [segment for segment in segments if _is_of(segment, output)] or segments
+    if any(parts_in(segment.description) > 1 for segment in segments):  # those of all files may lie in one folder
+        segments = [segment for segment in segments if _is_of(segment, output)]
     runs = {str(segment.description.get("run")) for segment in segments}
     if len(runs) != 1:
         raise FormatError(
@@ -190,8 +208,7 @@ def _gather(
 
 def _is_of(segment: DeadSegment, output: Path) -> bool:
     """Tell whether a journal is of a rank that sent to whoever wrote this file."""
-    told = segment.description
-    return part_of(str(told.get("output", "")), part_in(told)).name == output.name
+    return part_of(_first_of(segment.description), part_in(segment.description)).name == output.name
 
 
 def _holds(output: Path, meta: dict[str, Any], left: Leftovers) -> bool:

@@ -14,7 +14,7 @@ import contextlib
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from provml_hpc import records, wire
 from provml_hpc.errors import FileBusyError, OutputExistsError, ProvMLError, StorageError
 from provml_hpc.journal import FIRST, DeadSegment, SegmentHead, node_folders, own_folder, pid_namespace, safe_folder
 from provml_hpc.storage.owner import liveness
-from provml_hpc.storage.place import RESCUED, count_of, hidden_of, output_of, part_of, partial_of, publish, run_of
+from provml_hpc.storage.place import RESCUED, hidden_of, output_of, part_in, part_of, partial_of, publish, run_of
 
 _TRIES = 5
 WAIT_S = 10.0
@@ -79,11 +79,12 @@ def rescue(
             raise FileBusyError(f"{output} belongs to a job that lives ({life.reason}): wait until its step has ended")
         time.sleep(0.1)
     done = Rescue(output)
-    left = list(_journals(output, list(map(Path, folders))))
+    left = dict(_journals(output, list(map(Path, folders))))
     while left:
-        busy = [journal for journal in left if process_of(journal)]
-        for journal in (one for one in left if one not in busy):
-            _rescue(done, journal, keep=keep)
+        busy = {journal: home for journal, home in left.items() if process_of(journal)}
+        for journal, home in left.items():
+            if journal not in busy:
+                _rescue(done, journal, home, keep=keep)
         left = busy
         if left and time.monotonic() > until:
             done.left += [f"{one}: process {process_of(one)} is alive and writes it; end it first" for one in left]
@@ -92,24 +93,15 @@ def rescue(
     return done
 
 
-def _rescue(done: Rescue, journal: Path, *, keep: bool) -> None:
+def _rescue(done: Rescue, journal: Path, home: Path, *, keep: bool) -> None:
     """Carry one journal, or say why not."""
     try:
-        found = carry(journal, safe_folder(_home(journal, done.output)), keep=keep or _is_foreign(journal))
+        found = carry(journal, safe_folder(home), keep=keep or _is_foreign(journal))
     except (OSError, MemoryError, ProvMLError) as error:
         done.left.append(str(error) if str(journal) in str(error) else f"{journal}: {error}")
         return
     done.journals += found > 0
     done.records += found
-
-
-def _home(journal: Path, output: Path) -> Path:
-    """Return the hidden folder that a journal belongs into: of the output, or of one of its parts."""
-    told = SegmentHead(journal).description
-    if count_of(told.get("parts"), 1) == 1:
-        return hidden_of(output)
-    first = output.with_name(Path(str(told.get("output", output))).name)
-    return hidden_of(part_of(first, count_of(told.get("part"), 0)))
 
 
 def carry(journal: Path, hidden: Path, *, keep: bool = False) -> int:
@@ -247,11 +239,16 @@ def _is_foreign(journal: Path) -> bool:
     return bool(SegmentHead(journal).description.get("pid_namespace") != pid_namespace())
 
 
-def _journals(output: Path, further: list[Path]) -> Iterator[Path]:
-    """Yield the journals on this node that are of an output's run, each once."""
-    run, chosen = _run_of(output)
+def _journals(output: Path, further: list[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield the journals on this node that are of an output's run, each once, and the hidden folder that each goes to.
+
+    Of a run that several ranks wrote the output stands for all files, and a later part for itself.
+    """
+    meta = _told(output)
+    run, own = str(meta.get("run", "")), part_in(meta)
+    chosen = str(meta.get("journal_folder") or "")
     if run:
-        folders = [*node_folders(run), *(base / own_folder(run) for base in chosen)]
+        folders = [*node_folders(run), *([Path(chosen) / own_folder(run)] if chosen else [])]
     else:  # nothing tells the run, so the journals have to: each knows its output
         folders = [one for base in node_folders("") for one in sorted(base.parent.glob(f"{own_folder('')}*"))]
     seen = {_identity(hidden_of(output))}
@@ -265,9 +262,10 @@ def _journals(output: Path, further: list[Path]) -> Iterator[Path]:
                 head = SegmentHead(path)
             except (OSError, MemoryError, ProvMLError):
                 continue  # also what another task of this node has carried away just now
-            told = head.description
-            if head.owner == os.geteuid() and (told.get("run") == run if run else told.get("output") == str(output)):
-                yield path
+            told, part = head.description, part_in(head.description)
+            ours = told.get("run") == run if run else told.get("output") == str(output)
+            if head.owner == os.geteuid() and ours and own in (0, part):
+                yield path, hidden_of(part_of(output, part - own))
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:
@@ -281,15 +279,17 @@ def _identity(folder: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _run_of(output: Path) -> tuple[str, list[Path]]:
-    """Return the run of an output and the folder that its user chose for journals, as far as its files tell."""
+def _told(output: Path) -> Mapping[str, Any]:
+    """Return what the files of an output tell of its run; nothing if there are none that can be read."""
     from provml_hpc.storage.log_reader import LogReader
     from provml_hpc.storage.tables import read_attributes
 
     with contextlib.suppress(OSError, ProvMLError):
         if not partial_of(output).exists():
-            return run_of(read_attributes(output), output), []
-        with LogReader(partial_of(output)) as log:
-            chosen = str(log.meta.get("journal_folder") or "")
-            return run_of(log.meta, output), [Path(chosen)] if chosen else []
-    return "", []
+            meta: Mapping[str, Any] = read_attributes(output)
+        else:
+            with LogReader(partial_of(output)) as log:
+                meta = log.meta
+        run_of(meta, output)
+        return meta
+    return {}

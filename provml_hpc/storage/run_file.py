@@ -12,14 +12,17 @@ import numpy as np
 
 from provml_hpc import records, wire
 from provml_hpc.assembly import FrameSource
-from provml_hpc.errors import FileMissingError, FormatError
-from provml_hpc.storage.closing import FAILED, INCOMPLETE, RECOVERED, RUNNING, run_meta
+from provml_hpc.errors import FileMissingError, FormatError, UsageError
+from provml_hpc.storage.closing import FAILED, INCOMPLETE, RUNNING, run_meta
 from provml_hpc.storage.leftovers import says_failed
 from provml_hpc.storage.log_reader import LogReader
 from provml_hpc.storage.owner import Liveness, liveness
-from provml_hpc.storage.place import PARTIAL, count_of, output_of, part_of, partial_of, parts_of
+from provml_hpc.storage.place import PARTIAL, output_of, part_in, part_of, partial_of, parts_in
 from provml_hpc.storage.tables import TablesFile
 from provml_hpc.storage.unpacked import Unpacked
+
+_TOLD = 3
+"""Files of which it is said one by one that they are missing."""
 
 
 class RunFile:
@@ -47,6 +50,7 @@ class RunFile:
         self.closed: TablesFile | None = None
         """It, if it is a closed file."""
         self._failed: bool | None = None
+        self._parts = 0
         self._open()
 
     def _open(self) -> None:
@@ -58,9 +62,12 @@ class RunFile:
         if partial.exists() and (
             self._asked.name.endswith(PARTIAL) or not output.exists() or is_ahead(partial, output)
         ):
-            with contextlib.suppress(FileMissingError):
+            try:
                 self.log, self.path = LogReader(partial), partial
                 return
+            except (FileMissingError, FormatError):  # it may have gone as it was being opened
+                if partial.exists() or not output.exists():
+                    raise
         if not output.exists():
             raise FileMissingError(f"there is neither {output} nor {partial.name} beside it: check the name")
         self.closed, self.path = TablesFile(output), output
@@ -82,14 +89,21 @@ class RunFile:
         """
         if self.closed is not None:
             return self.closed.run.parts
+        if self._parts < 2 and parts_in(self.meta) > 1:
+            self._parts = self._begun()
+        return max(self._parts, 1)
+
+    def _begun(self) -> int:
+        """Return how many files the run had when the last attempt in this log began."""
         assert self.log is not None
-        sources = self.log.sources() if count_of(self.log.meta.get("parts"), 1) > 1 else []
-        block = next(self.log.blocks(sources[-1]), b"") if sources else b""  # of the last attempt
+        sources = self.log.sources()
+        block = next(self.log.blocks(sources[-1]), b"") if sources else b""
         try:
             frame = wire.decode(block, 0) if len(block) else None
         except ValueError:
             frame = None
-        return frame.record.parts if frame is not None and isinstance(frame.record, records.Started) else 1
+        started = frame.record if frame is not None and isinstance(frame.record, records.Started) else None
+        return min(started.parts, parts_in(self.meta)) if started is not None else 1
 
     @property
     def frames(self) -> FrameSource:
@@ -142,9 +156,9 @@ class RunFile:
         if self.log is None:
             return
         if not partial_of(self._asked).exists() and output_of(self._asked).exists():
+            ended = RunFile(self._asked)
             self.log.close()
-            self.log = None
-            self._open()
+            self.log, self.closed, self.path = ended.log, ended.closed, ended.path
         else:
             self.log.refresh()
 
@@ -162,61 +176,86 @@ class RunFiles:
     Parameters
     ----------
     asked
-        ``NAME.h5`` or its log, with which the others are found. One of the others by its own name stands alone.
+        ``NAME.h5`` or its log, which tells how many there are. One of the others by its own name stands alone.
 
     Raises
     ------
     FileMissingError, FormatError
-        It is not there, or one of the files cannot be read.
+        It is not there, or cannot be read. What is wrong with another one is told in `missing`.
     """
 
     def __init__(self, asked: Path) -> None:
         self._asked = asked
         self.files = [RunFile(asked)]
         """Those that are there, that of the lead first."""
-        self.missing: list[Path] = []
-        """Those that there should be and are not."""
+        self.missing: dict[Path, str] = {}
+        """Those that there should be, and why they are not in `files`."""
         try:
             self._find()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def single(self) -> bool:
+        """Whether the run has one file."""
+        return len(self.files) == 1 and not self.missing
+
     def _find(self) -> None:
+        """Look for the others. A file is one if it says so: somebody else's may have such a name, too."""
         first = self.files[0].meta
-        self.missing = []
-        if count_of(first.get("part"), 0):
+        self.missing.clear()
+        if part_in(first):
             return
-        known = {output_of(file.path) for file in self.files}
-        for path in parts_of(self._asked, count_of(first.get("parts"), 1)):
-            if path in known:
+        known = {part_in(file.meta): file for file in self.files}
+        for number in (n for n in range(1, parts_in(first)) if n not in known):
+            path = self._path(number)
+            try:
+                file = RunFile(path)
+            except FileMissingError:
+                self.missing[path] = "is not there"
                 continue
-            file = RunFile(path)
-            if file.meta.get("run") == first.get("run") and count_of(file.meta.get("part"), 0):
+            except FormatError as error:
+                self.missing[path] = f"cannot be read ({error})"
+                continue
+            if file.meta.get("run") == first.get("run") and part_in(file.meta) == number:
                 self.files.append(file)
-                known.add(path)
-            else:  # somebody's who happens to call a file so
+            else:
                 file.close()
-        count = max(file.parts for file in self.files)
-        self.missing = [path for n in range(1, count) if (path := part_of(self._asked, n)) not in known]
+                self.missing[path] = "is a file of another run"
+        # So many there were to be. Of those that nobody began nothing is missing.
+        begun = max(file.parts for file in self.files)
+        for number in range(begun, parts_in(first)):
+            self.missing.pop(self._path(number), None)
+
+    def _path(self, number: int) -> Path:
+        """Return where a part lies: beside the name that was given, or, if that is a link, beside what it means."""
+        path = part_of(self._asked, number)
+        if path.exists() or partial_of(path).exists() or not output_of(self._asked).is_symlink():
+            return path
+        return part_of(output_of(self._asked).resolve(), number)
+
+    @property
+    def live(self) -> list[RunFile]:
+        """Those that were not closed yet."""
+        return [file for file in self.files if file.log is not None]
 
     @property
     def status(self) -> str:
-        """How the run stands, going by all files."""
-        if len(self.files) == 1 and not self.missing:
-            return self.files[0].status
-        found = {file.status for file in self.files} | ({INCOMPLETE} if self.missing else set())
-        ordered = (RUNNING, FAILED, INCOMPLETE, RECOVERED)
-        return next((status for status in ordered if status in found), self.files[0].status)
+        """How a run stands of which a file was not closed yet, or which has one file."""
+        found = [file.status for file in self.files]
+        if self.single:
+            return found[0]
+        return next((status for status in (RUNNING, FAILED) if status in found), INCOMPLETE)
 
     @property
     def damage(self) -> list[str]:
         """What could not be read, as sentences."""
         found = [one for file in self.files for one in file.damage]
-        if self.missing:
-            more = len(self.missing) - 1
-            others = f", and {more} more part{'s' * (more > 1)} of the run, are" if more else " is"
-            found.append(f"{self.missing[0]}{others} not there, so what was logged there is missing: bring it back")
+        for (path, why), _ in zip(self.missing.items(), range(_TOLD), strict=False):
+            found.append(f"{path} {why}, so what was logged there is missing: bring it back")
+        if len(self.missing) > _TOLD:
+            found.append(f"so it is with {len(self.missing) - _TOLD} more files of the run")
         return found
 
     def refresh(self) -> None:
@@ -236,13 +275,34 @@ def without_parts(names: Sequence[str | os.PathLike[str]]) -> list[str]:
 
     Nothing is said here of what is not there or cannot be read.
     """
-    wanted = {output_of(name): os.fspath(name) for name in names}
     parts: set[Path] = set()
-    for output in wanted:
-        if any(path in wanted for path in parts_of(output)):
-            with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(output)) as found:
-                parts |= {output_of(file.path) for file in found.files[1:]}
-    return [os.fspath(name) for name in names if output_of(name) not in parts]
+    for name in names:
+        with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(output_of(name))) as found:
+            parts |= {output_of(file.path).resolve() for file in found.files[1:]}
+    return [os.fspath(name) for name in names if output_of(name).resolve() not in parts]
+
+
+def parts_to_resume(output: Path) -> int:
+    """Return how many files a run has that is to be gone on with; 1 if there is none, or none that can be read.
+
+    Raises
+    ------
+    UsageError
+        It is not the first of them.
+    FileMissingError
+        Not all of them are there, so that what is in the others would be lost.
+    """
+    try:
+        found = RunFiles(output)
+    except (FileMissingError, FormatError):  # who takes the file tells what is wrong with it
+        return 1
+    with contextlib.closing(found):
+        first = found.files[0].meta
+        if part_in(first):
+            raise UsageError(f"{output} is a part of a run that several ranks wrote: give the first of its files")
+        for path, why in found.missing.items():
+            raise FileMissingError(f"{path} {why}, and the run of {output} goes on in it, too: bring it back first")
+        return 1 + max(part_in(file.meta) for file in found.files)
 
 
 def is_ahead(partial: Path, output: Path) -> bool:

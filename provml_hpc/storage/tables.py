@@ -21,7 +21,7 @@ from provml_hpc.storage.abandon import abandon
 from provml_hpc.storage.columns import TABLE, read_table, stored_table, write_table
 from provml_hpc.storage.lazy import LazyDict
 from provml_hpc.storage.log_format import COMMIT_ROW, brief
-from provml_hpc.storage.place import FORMAT_NAME, count_of
+from provml_hpc.storage.place import FORMAT_NAME, part_in, parts_in
 from provml_hpc.storage.samples import GROUP, TELEMETRY, place_samples, read_columns, read_samples, write_samples
 
 FORMAT_VERSION = "1.2"
@@ -229,8 +229,8 @@ class TablesFile:
             committed_ns=_time(told.get("committed_ns")),
             file=self.path.name,
             apart=bool(told.get("apart", False)),
-            part=count_of(told.get("part"), 0),
-            parts=count_of(told.get("parts"), 1),
+            part=part_in(told),
+            parts=parts_in(told),
             details=dict(told["details"]),
         )
 

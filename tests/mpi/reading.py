@@ -14,7 +14,6 @@ from provml_hpc import vocabulary
 from provml_hpc.assembly import Graph
 from provml_hpc.assembly.graph import ABSENT
 from provml_hpc.storage import reader
-from provml_hpc.storage.place import parts_of
 from provml_hpc.storage.tables import TablesFile
 
 Row = dict[str, Any]
@@ -25,12 +24,18 @@ _PLACE = ("path", "column")  # of samples, which lie in one file or in several
 _HOW = ("process.id", "mpi.", "command.", "launcher.", "capture.")
 
 
+def is_several(path: Path) -> bool:
+    """Whether a closed file is one of several of its run."""
+    with TablesFile(path) as file:
+        return file.run.parts > 1
+
+
 class File:
     """A closed file as rows that know their class, and relations that know their ends; of several parts, all as one."""
 
     def __init__(self, path: Path) -> None:
         with contextlib.ExitStack() as stack:
-            if parts_of(path):
+            if is_several(path):
                 run = stack.enter_context(reader.open(path))
                 graph, self.commits = run.graph, run.commits
             else:
@@ -135,7 +140,7 @@ def told(path: Path, without: Sequence[str] = _OWN) -> tuple[Counter[Any], Count
 
 def same(one: Path, other: Path) -> None:
     """Hold two runs of the same job to say the same."""
-    several = any(parts_of(path) for path in (one, other))
+    several = is_several(one) or is_several(other)
     first, second = (told(path, (*_OWN, *(_PLACE if several else ()))) for path in (one, other))
     assert first[0] == second[0]
     assert first[1] == second[1]

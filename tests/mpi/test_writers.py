@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 import provml_hpc as provml
-from provml_hpc.errors import UsageError
+from provml_hpc.errors import FileMissingError, UsageError
 from provml_hpc.storage.merge import merge
+from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, part_of, partial_of
 from provml_hpc.storage.recover import outputs_of, recover
 from provml_hpc.storage.tables import TablesFile
@@ -176,11 +178,12 @@ def test_ranks_of_different_files_flush_and_finish_unevenly(mpi_run: Run, tmp_pa
     nothing_else(tmp_path, "run.h5", "run-part1.h5", "run-part2.h5")
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_a_full_disk_of_one_file_is_told_and_loses_nothing(mpi_run: Run, tmp_path: Path, strict: bool) -> None:
-    mpi_run("writers.py", 4, ["full", *(["strict"] if strict else [])], timeout=60).check()
+@pytest.mark.parametrize("how", ["", "uneven", "machines", "strict"])
+def test_a_full_disk_of_one_file_is_told_and_loses_nothing(mpi_run: Run, tmp_path: Path, how: str) -> None:
+    """Whichever steps the ranks take at their end, they all take the same ones."""
+    mpi_run("writers.py", 4, ["full", how], timeout=60).check()
     told = seen(tmp_path, 4)
-    if strict:  # on all ranks, or some would wait for the others in their own communication
+    if how == "strict":  # on all ranks, or some would wait for the others in their own communication
         assert all("No space left on device" in one["error"] for one in told)
         return
     assert [len(one["warnings"]) for one in told] == [0, 0, 1, 0]
@@ -191,6 +194,40 @@ def test_a_full_disk_of_one_file_is_told_and_loses_nothing(mpi_run: Run, tmp_pat
     for output in outputs_of(tmp_path / "run.h5"):
         recover(output)
     assert steps(tmp_path / "run.h5") == {rank: list(range(20)) for rank in range(4)}
+    nothing_else(tmp_path, "run.h5", "run-part1.h5", *(f"own-{rank}.bin" for rank in range(4)))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_file_that_cannot_be_made_is_told_and_what_was_logged_is_recovered(
+    mpi_run: Run, tmp_path: Path, strict: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".run-part1.h5.provml").write_bytes(b"in the way of its hidden folder")
+    (tmp_path / "journals").mkdir()
+    mpi_run("writers.py", 4, ["unwritable", *(["strict"] if strict else [])], timeout=60).check()
+    told = seen(tmp_path, 4)
+    if strict:
+        assert all("run-part1.h5 cannot be written" in one["error"] for one in told)
+        return
+    assert [len(one["warnings"]) for one in told] == [0, 0, 1, 0]
+    (folder,) = (tmp_path / "journals").iterdir()
+    assert f"provml recover {tmp_path / 'run.h5'} --journals {folder}" in told[2]["warnings"][0]
+    (tmp_path / ".run-part1.h5.provml").unlink()
+    words = ["recover", str(tmp_path / "run.h5"), "--journals", str(folder)]
+    assert cli.main([*words, "--force"]) == 0, capsys.readouterr().err
+    assert steps(tmp_path / "run.h5") == {rank: list(range(10)) for rank in range(4)}
+    nothing_else(tmp_path, "run.h5", "run-part1.h5", "journals")
+
+
+@pytest.mark.parametrize("again", ["error", "resume"])
+@pytest.mark.parametrize("victim", [0, 2])
+def test_an_interrupt_before_all_agreed_leaves_nothing_in_the_way(
+    mpi_run: Run, tmp_path: Path, victim: int, again: str
+) -> None:
+    mpi_run("writers.py", 4, ["interrupted", victim, again], timeout=60).check()
+    first = [one["first"] for one in seen(tmp_path, 4)]
+    assert first[victim] == "interrupted"
+    assert all(f"rank {victim} left the run early" in one for rank, one in enumerate(first) if rank != victim)
+    assert steps(tmp_path / "run.h5") == {rank: list(range(10)) for rank in range(4)}
     nothing_else(tmp_path, "run.h5", "run-part1.h5")
 
 
@@ -246,10 +283,20 @@ def test_a_run_is_resumed_in_all_of_its_files(
         assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2, 3])
 
 
+def test_what_there_are_too_few_ranks_for_is_finished(mpi_run: Run, tmp_path: Path) -> None:
+    assert mpi_run("writers.py", 4, ["attempt", 4, "a", "die"], timeout=60).returncode != 0
+    mpi_run("writers.py", 2, ["attempt", 1, "b"], timeout=60).check()
+    nothing_else(tmp_path, *(part_of("run.h5", number).name for number in range(4)))
+    with provml.open(tmp_path / "run.h5") as run:
+        assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2])
+        counted = Counter((row["attempt"], row["rank"]) for row in run.samples("loss"))
+    assert counted == {(1, rank): 20 for rank in range(4)} | {(2, rank): 20 for rank in range(2)}
+
+
 def test_an_output_of_which_a_part_is_there_is_refused(mpi_run: Run, tmp_path: Path) -> None:
     (tmp_path / "run-part1.h5").write_bytes(b"of another run")
     mpi_run("writers.py", 4, ["refused", "error"], timeout=60).check()
-    assert all("run-part1.h5 is there" in one["error"] for one in seen(tmp_path, 4))
+    assert all("run-part1.h5 exists already" in one["error"] for one in seen(tmp_path, 4))
     nothing_else(tmp_path, "run-part1.h5")
     mpi_run("writers.py", 4, ["refused", "new"], timeout=60).check()
     nothing_else(tmp_path, "run-part1.h5", "run-1.h5", "run-1-part1.h5")
@@ -262,6 +309,108 @@ def test_an_output_of_which_a_part_is_there_is_refused(mpi_run: Run, tmp_path: P
     assert all("run-part1.h5" in one["error"] for one in seen(tmp_path, 4))
     assert (tmp_path / "run.h5").read_bytes() == before
     assert (tmp_path / "run-part1.h5").read_bytes() == b"of another run"
+
+
+def test_a_resume_that_is_refused_leaves_all_files_as_they_were(mpi_run: Run, tmp_path: Path) -> None:
+    mpi_run("writers.py", 4, ["attempt", 2, "a"], timeout=60).check()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("run*.h5")}
+    with recovering(tmp_path / "run-part1.h5", force=True):  # somebody has one of them in hand
+        mpi_run("writers.py", 4, ["refused", "resume"], timeout=60).check()
+        assert all("run-part1.h5" in one["error"] for one in seen(tmp_path, 4))
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("run*.h5*")} == before
+    mpi_run("writers.py", 4, ["attempt", 2, "b"], timeout=60).check()
+    assert [one["attempt"] for one in seen(tmp_path, 4)] == [2] * 4
+
+
+def test_a_run_is_not_resumed_without_one_of_its_files(mpi_run: Run, tmp_path: Path) -> None:
+    mpi_run("writers.py", 3, ["attempt", 3, "a"], timeout=60).check()
+    (tmp_path / "run-part1.h5").rename(tmp_path / "elsewhere.h5")
+    mpi_run("writers.py", 3, ["refused", "resume"], timeout=60).check()
+    assert all("run-part1.h5 is not there" in one["error"] for one in seen(tmp_path, 3))
+    nothing_else(tmp_path, "run.h5", "run-part2.h5", "elsewhere.h5")
+
+
+def test_how_an_earlier_attempt_ended_does_not_count(mpi_run: Run, tmp_path: Path) -> None:
+    mpi_run("writers.py", 4, ["leave", 3], timeout=60).check()
+    for output in outputs_of(tmp_path / "run.h5"):
+        recover(output)
+    with provml.open(tmp_path / "run.h5") as run:
+        assert run.status == "failed"
+    mpi_run("writers.py", 1, ["attempt", 1, "b"], timeout=60).check()
+    with provml.open(tmp_path / "run.h5") as run:
+        assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2])
+    assert merge([tmp_path / "run.h5"], tmp_path / "whole.h5").status == "finished"
+
+
+def test_a_merge_leaves_nothing_out_in_silence(
+    mpi_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mpi_run("writers.py", 3, ["attempt", 3, "a"], timeout=60).check()
+    part = tmp_path / "run-part1.h5"
+    part.write_bytes(part.read_bytes()[:1000])
+    words = ["merge", str(tmp_path / "run.h5"), "-o", str(tmp_path / "one.h5")]
+    assert cli.main(words) == 1
+    assert "run-part1.h5 cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "one.h5").exists()
+    part.unlink()
+    (tmp_path / "run-part2.h5").unlink()
+    assert cli.main(words) == 0
+    assert "not there: ranks 1-2" in capsys.readouterr().out
+    # What of a run is not there is told by whoever makes something of the rest, too.
+    assert cli.main(["convert", str(tmp_path / "run.h5"), "--to", "nquads"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(" is not there")[0] for line in told] == [
+        f"provml: {part_of(tmp_path / 'run.h5', number)}" for number in (1, 2)
+    ]
+
+
+def test_a_recovery_of_one_file_does_not_wait_for_that_of_another(
+    mpi_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mpi_run("writers.py", 3, ["attempt", 3, "a", "die"], timeout=60).returncode != 0
+    broken = partial_of(tmp_path / "run-part1.h5")
+    broken.write_bytes(broken.read_bytes()[:1000])
+    assert cli.main(["recover", str(tmp_path / "run.h5")]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "run-part1.h5.partial" in said.err
+    assert {path.name for path in tmp_path.glob("*.h5")} == {"run.h5", "run-part2.h5"}
+    assert steps(tmp_path / "run.h5") == {rank: list(range(20)) for rank in (0, 2)}
+
+
+def test_journals_alone_tell_which_file_each_is_of(mpi_run: Run, tmp_path: Path) -> None:
+    """The logs are lost, and all journals lie in one folder."""
+    assert mpi_run("writers.py", 4, ["attempt", 2, "a", "die", "early"], timeout=60).returncode != 0
+    output, aside = tmp_path / "run.h5", tmp_path / "aside"
+    aside.mkdir()
+    for one in outputs_of(output):
+        for path in hidden_of(one).glob("*.journal"):
+            path.rename(aside / path.name)
+        shutil.rmtree(hidden_of(one))
+        partial_of(one).unlink()
+    kept = tmp_path / "kept"
+    shutil.copytree(aside, kept)
+    assert outputs_of(output, [aside]) == [output, part_of(output, 1)]
+    for one in outputs_of(output, [aside]):
+        recover(one, journals=[aside], force=True)
+    assert steps(output) == {rank: list(range(20)) for rank in range(4)}
+    assert not list(aside.iterdir())
+    # Those of the second file alone do not become the first.
+    for path in kept.iterdir():
+        if path.name.split("-")[2] in ("r00000", "r00001"):
+            path.unlink()
+    for one in outputs_of(output):
+        one.unlink()
+    with pytest.raises(FileMissingError):
+        recover(output, journals=[kept], force=True)
+    recover(part_of(output, 1), journals=[kept], force=True)
+    assert steps(part_of(output, 1)) == {rank: list(range(20)) for rank in (2, 3)}
+
+
+def test_what_is_said_of_a_dead_run_is_how_to_go_on(mpi_run: Run, tmp_path: Path) -> None:
+    assert mpi_run("writers.py", 4, ["attempt", 2, "a", "die"], timeout=60).returncode != 0
+    mpi_run("writers.py", 4, ["refused", "error"], timeout=60).check()
+    assert all("provml recover" in one["error"] and "resume" in one["error"] for one in seen(tmp_path, 4))
 
 
 @pytest.mark.parametrize("leavers", [[0], [2], [1, 3], [0, 2], [2, 3], [0, 1]], ids=str)

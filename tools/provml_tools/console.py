@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from provml_hpc.errors import StorageError, UsageError
-from provml_hpc.storage.place import parts_of
+from provml_hpc.errors import FileMissingError, FormatError, StorageError, UsageError
 from provml_tools.shield import will_be_removed
 
 _OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT})
@@ -63,6 +62,15 @@ def meter() -> Iterator[Any]:
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
+def _parts(name: str) -> list[Path]:
+    """Return the files that are read with one, of a run that several ranks wrote."""
+    from provml_hpc.storage.run_file import RunFiles
+
+    with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(Path(name))) as found:
+        return [file.path for file in found.files[1:]]
+    return []
+
+
 @contextlib.contextmanager
 def output(path: str | None, inputs: Sequence[str] = ()) -> Iterator[BinaryIO]:
     """Open what a command writes to: standard output, or a file that appears under its name when it is whole.
@@ -84,7 +92,7 @@ def output(path: str | None, inputs: Sequence[str] = ()) -> Iterator[BinaryIO]:
     # What a link points at is replaced, not the link.
     target = Path(os.path.realpath(path))
     for one in inputs:
-        if any(_same(target, Path(name)) for name in (one, f"{one}.partial", *map(str, parts_of(one)))):
+        if any(_same(target, Path(name)) for name in (one, f"{one}.partial", *map(str, _parts(one)))):
             raise UsageError(f"The output {path} is one of the inputs. Name another file with -o.")
     try:
         known = target.stat()

@@ -8,6 +8,7 @@ memory, on processor time as a whole, and on each stretch of work of HDF5 (see :
 from __future__ import annotations
 
 import contextlib
+import glob
 import mmap
 import os
 import resource
@@ -139,11 +140,13 @@ def _size(name: str) -> int:
 
 
 def _with_parts(name: str) -> list[str]:
-    """Return a file and those that are read with it, if several ranks wrote."""
-    from provml_hpc.storage.place import parts_of
+    """Return a file and those that may be read with it, if several ranks wrote: without a look into any of them."""
+    from provml_hpc.storage.place import PARTIAL, output_of
 
     try:
-        return [name, *map(str, parts_of(name))]
+        output = output_of(name)
+        beside = output.parent.glob(f"{glob.escape(output.stem)}-part*{glob.escape(output.suffix)}*")
+        return [name, *{str(path).removesuffix(PARTIAL) for path in beside}]
     except (OSError, ValueError):  # it is no name of a file
         return [name]
 

@@ -15,6 +15,7 @@ from typing import Any
 from mpi4py import MPI
 
 import provml_hpc as provml
+from provml_hpc.transport.mpi import Parallel
 
 HOW, *REST = sys.argv[1:]
 COMM = MPI.COMM_WORLD
@@ -69,11 +70,15 @@ def uneven() -> None:
 
 def full() -> None:
     """The file of the second writer rank takes nothing more. What its ranks logged stays in their journals."""
+    Path(f"own-{RANK}.bin").write_bytes(bytes([RANK]) * 300_000)
+    COMM.Barrier()
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
             with begin(strict="strict" in REST) as run:
                 session = run._session
+                if "machines" in REST:  # as if there were several, whose clocks are compared at the end
+                    session.clocks._measured = [SIZE - 1]
                 if session.is_writer and not session.leads:
                     assert session.storage is not None
 
@@ -84,10 +89,54 @@ def full() -> None:
                 with run.training() as training:
                     log(training, 0, 10)
                     run.flush()
+                    run.use_dataset(f"own-{RANK}.bin")  # of which the end of the run has to hear who reads it
+                    for _ in range(3 if "uneven" in REST and RANK == 1 else 0):
+                        run.flush()
                     log(training, 10, 10)
         except provml.ProvMLError as error:
             SEEN["error"] = str(error)
     SEEN["warnings"] = [str(one.message) for one in told if isinstance(one.message, provml.CaptureWarning)]
+
+
+def unwritable() -> None:
+    """The file of the second writer rank cannot be made at all."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            with begin(strict="strict" in REST, journal=Path("journals").resolve()) as run, run.training() as training:
+                log(training, 0, 10)
+                run.flush()
+        except provml.ProvMLError as error:
+            SEEN["error"] = str(error)
+    SEEN["warnings"] = [str(one.message) for one in told if isinstance(one.message, provml.CaptureWarning)]
+
+
+def interrupted() -> None:
+    """A rank is interrupted while the ranks agree on who writes which file; later they begin anew."""
+    victim = int(REST[0])
+    divide = Parallel.divide
+
+    def slowly(self: Parallel, writers: int) -> list[int]:
+        time.sleep(1.0 if victim != RANK else 0.0)  # so that the victim has its file, and waits
+        return divide(self, writers)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    if victim == RANK:
+        signal.setitimer(signal.ITIMER_REAL, 0.7)
+    Parallel.divide = slowly  # type: ignore[method-assign]
+    try:
+        begin()
+    except KeyboardInterrupt:
+        SEEN["first"] = "interrupted"
+    except provml.TransportError as error:
+        SEEN["first"] = str(error)
+    Parallel.divide = divide  # type: ignore[method-assign]
+    COMM.Barrier()
+    with begin(if_exists=REST[1]) as run, run.training() as training:
+        log(training, 0, 10)
 
 
 def leave() -> None:
@@ -129,8 +178,10 @@ def attempt() -> None:
     with begin(int(REST[0]), if_exists="resume") as run, run.training(key=REST[1]) as training:
         SEEN["attempt"] = run._session.meta["attempt"]
         log(training, 0, 10)
-        run.flush()
+        if "early" not in REST:
+            run.flush()
         log(training, 10, 10)
+        COMM.Barrier()  # the launcher ends all with the first
         if "die" in REST and RANK == SIZE - 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if "die" in REST:
@@ -141,7 +192,7 @@ def refused() -> None:
     """An output of which a part is there already is refused on all ranks."""
     try:
         begin(if_exists=REST[0]).finish()
-    except (provml.OutputExistsError, provml.FormatError) as error:
+    except provml.ProvMLError as error:
         SEEN["error"] = str(error)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,9 @@ import h5py
 import pytest
 
 import provml_hpc as provml
-from provml_hpc.storage.place import count_of, hidden_of, part_of, partial_of, parts_of
-from provml_hpc.storage.recover import outputs_of
+from provml_hpc.storage.place import part_in, part_of, partial_of, parts_in
 from provml_hpc.storage.run_file import RunFiles, without_parts
+from provml_tools import cli
 
 
 @pytest.fixture
@@ -35,20 +37,12 @@ def test_where_parts_lie(tmp_path: Path) -> None:
     output = tmp_path / "a.b.h5"
     assert part_of(output, 0) == output
     assert part_of(f"{output}.partial", 3) == tmp_path / "a.b-part3.h5"
-    assert parts_of(output) == []
-    part_of(output, 1).touch()
-    partial_of(part_of(output, 2)).touch()
-    part_of(output, 4).touch()
-    assert parts_of(output) == [part_of(output, 1), part_of(output, 2)]
-    assert parts_of(output, 3) == [part_of(output, number) for number in (1, 2)]
-    assert parts_of(output, 4) == [part_of(output, number) for number in (1, 2, 4)]
-    hidden_of(part_of(output, 3)).mkdir()  # there is nothing of it but journals
-    assert outputs_of(output) == [part_of(output, number) for number in range(5)]
 
 
-@pytest.mark.parametrize("odd", ["7", -1, 2**40, 1.5, b"1", [1, 2], True])
+@pytest.mark.parametrize("odd", ["7", -1, 2**40, 1.5, b"1", [1, 2], True, None])
 def test_odd_numbers_are_none(odd: Any) -> None:
-    assert count_of(odd, 1) == 1
+    assert (part_in({"part": odd}), parts_in({"parts": odd})) == (0, 1)
+    assert (part_in({}), parts_in({"parts": 0})) == (0, 1)
 
 
 @pytest.mark.parametrize("odd", ["many", -3, 2**40, 2.5, [1, 2]])
@@ -59,12 +53,12 @@ def test_a_file_that_says_odd_things_of_its_parts_is_read_as_it_is(odd: Any, run
         assert len(file.samples("loss")) == 1
 
 
-def test_a_file_that_claims_very_many_parts_says_so_in_one_sentence(run: Callable[..., Path]) -> None:
+def test_a_file_that_claims_very_many_parts_says_so_in_a_few_sentences(run: Callable[..., Path]) -> None:
     path = run("many.h5", parts=60_000)
     with provml.open(path) as file:
         assert file.status == "incomplete"
-        (damage,) = file.damage
-        assert "many-part1.h5, and 59998 more parts of the run, are not there" in damage
+        assert [Path(one.split()[0]).name for one in file.damage[:3]] == [f"many-part{n}.h5" for n in (1, 2, 3)]
+        assert file.damage[3:] == ["so it is with 59996 more files of the run"]
 
 
 def test_only_a_part_of_the_same_run_is_read_with_it(run: Callable[..., Path]) -> None:
@@ -74,7 +68,7 @@ def test_only_a_part_of_the_same_run_is_read_with_it(run: Callable[..., Path]) -
     run("mine-part1.h5", part=1, parts=2)
     with provml.open(path) as file:
         assert file.paths == [path]
-        assert "mine-part1.h5 is not there" in file.damage[0]
+        assert "mine-part1.h5 is a file of another run" in file.damage[0]
     run("other-part1.h5", run=uuid)  # of the run, and not a part
     (path.parent / "mine-part1.h5").unlink()
     (path.parent / "other-part1.h5").rename(path.parent / "mine-part1.h5")
@@ -98,10 +92,63 @@ def test_names_of_parts_are_dropped_only_where_they_are_read_anyway(run: Callabl
     ]
 
 
-def test_what_cannot_be_read_leaves_nothing_open(run: Callable[..., Path]) -> None:
-    path = run("mine.h5", parts=2)
+def test_one_that_cannot_be_read_leaves_the_others(run: Callable[..., Path]) -> None:
+    path = run("mine.h5", parts=3)
     part_of(path, 1).write_bytes(b"no HDF5")
-    with pytest.raises(provml.FormatError, match=r"mine-part1.h5 is not an HDF5 file"):
-        RunFiles(path)
-    with h5py.File(path, "r+"):  # which HDF5 refuses for a file that is open for reading
-        pass
+    part_of(path, 2).symlink_to("nowhere")
+    with provml.open(path) as file:
+        assert len(file.samples("loss")) == 1
+        assert "mine-part1.h5 cannot be read" in file.damage[0]
+        assert "mine-part2.h5 is not there" in file.damage[1]
+        assert file.status == "incomplete"
+
+
+@pytest.mark.parametrize("make", ["touch", "mkdir", "fifo", "link", "hdf5", "run"])
+def test_a_run_of_one_file_does_not_care_what_lies_beside_it(
+    make: str, run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run("mine.h5")
+    beside = part_of(path, 1)
+    if make == "fifo":
+        os.mkfifo(beside)
+    elif make == "link":
+        beside.symlink_to("nowhere")
+    elif make == "hdf5":
+        h5py.File(beside, "w").close()
+    elif make == "run":
+        run(beside.name)
+    else:
+        getattr(beside, make)()
+    with provml.open(path) as file:
+        assert (file.status, file.damage, file.paths) == ("finished", [], [path])
+    for words in (["info"], ["validate"], ["recover"], ["convert", "--to", "nquads"]):
+        assert cli.main([words[0], str(path), *words[1:]]) == 0
+    assert capsys.readouterr().err == ""
+    for number, mode in enumerate(("error", "new", "resume")):
+        more = path.with_name(f"more{number}.h5")
+        with provml.init("more", phase="learning", output=more, comm="self", if_exists=mode) as job:
+            job.log(0, loss=1.0)
+        with provml.init("mine", phase="learning", output=path, comm="self", if_exists="resume") as job:
+            assert job.output == path
+
+
+def test_a_link_to_the_first_file_is_read_with_the_parts_beside_what_it_means(run: Callable[..., Path]) -> None:
+    path = run("mine.h5", parts=2, part=0)
+    with provml.open(path) as file:
+        uuid = file.run.uuid
+    run("mine-part1.h5", part=1, parts=2, run=uuid)
+    aside = path.parent / "aside"
+    aside.mkdir()
+    (aside / "latest.h5").symlink_to(path)
+    with contextlib.closing(RunFiles(aside / "latest.h5")) as found:
+        assert len(found.files) == 2
+        assert not found.missing
+
+
+def test_a_later_part_is_not_resumed_by_its_own_name(run: Callable[..., Path]) -> None:
+    path = run("mine-part1.h5", part=1, parts=2)
+    before = path.read_bytes()
+    with pytest.raises(provml.UsageError, match="give the first of its files"):
+        provml.init("mine", phase="learning", output=path, comm="self", if_exists="resume")
+    assert path.read_bytes() == before
+    assert not partial_of(path).exists()

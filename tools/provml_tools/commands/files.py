@@ -5,9 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from provml_hpc.assembly.graph import Graph
 from provml_hpc.errors import UsageError
+from provml_tools.console import note
+
+if TYPE_CHECKING:
+    from provml_hpc.storage.reader import Reader
+
+_TOLD = 3
+"""Damages of a file that are told one by one."""
 
 
 def in_turn(files: Sequence[str], done: Callable[..., object] = lambda: None) -> Iterator[Graph]:
@@ -16,6 +24,7 @@ def in_turn(files: Sequence[str], done: Callable[..., object] = lambda: None) ->
 
     for name in once(files):
         with reader.open(name) as file:
+            _tell(file)
             yield file.stored_graph
         done()
 
@@ -27,7 +36,18 @@ def together(files: Sequence[str]) -> Iterator[list[Graph]]:
 
     names = once(files)
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(reader.open(name)).graph for name in names]
+        opened = [stack.enter_context(reader.open(name)) for name in names]
+        for file in opened:
+            _tell(file)
+        yield [file.graph for file in opened]
+
+
+def _tell(file: Reader) -> None:
+    """Say what of a run is missing, so that nobody takes what is there for all of it."""
+    for damage in file.damage[:_TOLD]:
+        note(damage)
+    if len(file.damage) > _TOLD:
+        note(f"{file.path}: {len(file.damage) - _TOLD} more; provml info lists them")
 
 
 def once(files: Sequence[str]) -> list[str]:

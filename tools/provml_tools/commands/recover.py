@@ -38,12 +38,21 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Recover, and report what was found on each rank."""
+    from provml_hpc.errors import ProvMLError
     from provml_hpc.storage.recover import outputs_of, recover
+    from provml_tools.console import one_line
 
-    for output in outputs_of(options.file):
-        found = recover(output, dry_run=options.dry_run, force=options.force, journals=options.journals)
+    failed = False
+    for output in outputs_of(options.file, options.journals):
+        try:
+            found = recover(output, dry_run=options.dry_run, force=options.force, journals=options.journals)
+        except ProvMLError as error:
+            # The others are not to wait for that.
+            sys.stderr.write(f"provml recover: error: {one_line(str(error))}\n")
+            failed = True
+            continue
         _tell(found, dry=options.dry_run)
-    return 0
+    return int(failed)
 
 
 def _tell(found: Recovery, *, dry: bool) -> None:
