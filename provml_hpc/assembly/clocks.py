@@ -1,4 +1,4 @@
-"""Times of all ranks on one clock: that of the writer rank.
+"""Times of all ranks on one clock: that of the writer rank, or of the lead of several.
 
 Each rank counts time by its own clock. What it lacked to the writer rank's was measured at its start and, if it lived
 so long, at its end. Times are told with what is found between the two, along a straight line; before the first and

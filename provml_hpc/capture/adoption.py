@@ -54,7 +54,7 @@ class Orphans:
         self._segments = {rank: segments for rank, segments in self._segments.items() if rank in ranks}
 
     def parcels(self) -> list[memoryview]:
-        """Return what goes to the writer rank, as :data:`~provml_hpc.capture.intake.LANE` says.
+        """Return what goes to this rank's writer rank, as :data:`~provml_hpc.capture.intake.LANE` says.
 
         What the file has already comes once more: readers take each sequence once.
         """

@@ -1,4 +1,4 @@
-"""What a flush point brings to the writer rank: for each lane of each rank a head, and its frames."""
+"""What a flush point brings to a writer rank: for each lane of each rank a head, and its frames."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ The rank is the one in the run whose records these are: that of the sender, or o
 
 
 class Intake:
-    """Finds the frames in what comes from all ranks on the writer rank, and appends them to the file.
+    """Finds the frames in what comes to a writer rank, and appends them to the file.
 
     A block is written as it came, heads and all, so that a flush point costs one write a round and not one a rank.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import time_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from provml_hpc import records
@@ -25,9 +25,6 @@ from provml_hpc.errors import (
 )
 from provml_hpc.telemetry.rate import parse_rate
 from provml_hpc.values import clean_text
-
-if TYPE_CHECKING:
-    pass
 
 PHASES = ("curation", "preparation", "learning")
 IF_EXISTS = ("error", "new", "resume")
@@ -101,9 +98,10 @@ class Run(Activity):
         with any communicator of ranks that want to go on. It ends with a flush point. Ranks keep the numbers that they
         had in the run. The old communicator is left alone, and ranks that are not in the new one flush no more.
 
-        If the rank that wrote the file is gone, the lowest that is left goes on with it. What a rank had logged before
-        it died and not flushed is brought in where its journal can be read, by a rank that sees it. If another rank
-        dies in the middle, the run warns like after any other loss: shrink once more, and call it again.
+        If a rank that wrote a file is gone, the lowest that is left of those that sent to it goes on with it. What a
+        rank had logged before it died and not flushed is brought in where its journal can be read, by a rank that sees
+        it. If another rank dies in the middle, the run warns like after any other loss: shrink once more, and call it
+        again.
 
         Parameters
         ----------
@@ -206,7 +204,7 @@ def init(
         Slurm's ``--signal=USR1@300``. A handler that was there before is called too. With journals on the node they
         also have a thread copy these beside the output, at once.
     writer
-        The rank that writes the file; the same on all ranks.
+        The rank that writes the file, and by whose clock times are told; the same on all ranks.
     writers
         How many ranks write, the same on all ranks: more than one where a single writer would keep thousands of ranks
         waiting. Each takes what its share of the ranks logs, into a file of its own: ``NAME.h5``, ``NAME-part1.h5`` and

@@ -1,4 +1,4 @@
-"""The writer rank's side of a run's file: claim it, append to it, close it."""
+"""A writer rank's side of its file: claim it, append to it, close it."""
 
 from __future__ import annotations
 

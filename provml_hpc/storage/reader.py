@@ -294,7 +294,7 @@ class Reader:
 
     @property
     def clocks(self) -> RecordTable:
-        """How far each rank's clock was from the writer rank's; empty for a run of one process.
+        """How far each rank's clock was from the writer rank's (of several, the lead's); empty for one process.
 
         Fields: attempt, rank, time_ns (when it was measured, on the rank's own clock), offset_ns (what that clock
         lacked) and uncertainty_ns. Where an offset exceeds its uncertainty, the times of that rank are told with it,

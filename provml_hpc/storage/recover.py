@@ -197,6 +197,10 @@ def _gather(
     segments, troubles = find_segments(folders, None, None, given=given)
     if any(parts_in(segment.description) > 1 for segment in segments):  # those of all files may lie in one folder
         segments = [segment for segment in segments if _is_of(segment, output)]
+    if not segments and not troubles:
+        raise FileMissingError(
+            f"{output}: there is neither this file, nor {partial_of(output).name}, nor journals of it; check the name"
+        )
     runs = {str(segment.description.get("run")) for segment in segments}
     if len(runs) != 1:
         raise FormatError(

@@ -1,4 +1,4 @@
-"""Moves bytes from all ranks to the writer rank, and lets the ranks agree. Knows no HDF5 and no PROV.
+"""Moves bytes from all ranks to the writer rank, or to several, and lets the ranks agree. Knows no HDF5 and no PROV.
 
 `choose` picks the transport of a run; `Transport` says what it offers.
 """

@@ -10,11 +10,11 @@ from provml_hpc.errors import TransportError, UsageError
 from provml_hpc.transport.clocks import Difference
 
 Sink = Callable[[memoryview, Sequence[tuple[int, int, int]]], None]
-"""Takes ``(data, spans)`` on the writer rank: bytes of one rank or several, and whose they are, ``(rank, start, stop)``
+"""Takes ``(data, spans)`` on a writer rank: bytes of one rank or several, and whose they are, ``(rank, start, stop)``
 for one rank after the other without gaps. The view is valid during the call only: its memory is used again."""
 
 ROUND_BYTES = 64 << 20
-"""Default cap, in bytes over all ranks, of what one round of a gather brings to the writer rank."""
+"""Default cap, in bytes over all ranks, of what one round of a gather brings to a writer rank."""
 
 LARGEST_ROUND = 1 << 30
 """Largest cap that is accepted: counts and displacements of one MPI call stay far below 2 GiB."""
@@ -161,9 +161,6 @@ class Transport(Protocol):
         tuple
             What the ranks agree on, and the lead's answer.
         """
-
-    def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
-        """Give the lead's bytes to all ranks; what the others pass is ignored. *Collective*."""
 
     def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
         """Give the bytes of one rank to all ranks; what the others pass is ignored. *Collective*."""

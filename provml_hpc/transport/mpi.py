@@ -157,10 +157,6 @@ class Parallel:
 
         return self._steps.together(WHAT, partial(self._meeting.hold, report, chunks, sink, decide, until))
 
-    def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
-        """Give the lead's bytes to all ranks, as in `Transport.settle`. *Collective*."""
-        return self.broadcast(payload, self._lead, deadline=deadline)
-
     def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
         """Give the bytes of one rank to all ranks, as in `Transport.broadcast`. *Collective*."""
         if not 0 <= root < self._size:

@@ -74,11 +74,6 @@ class Serial:
         said = commit(agreement, failed) if commit is not None else b""
         return agreement, answer(agreement, {self.rank: said} if said else {}) if answer is not None else b""
 
-    def settle(self, payload: bytes = b"", *, deadline: float | None = None) -> bytes:
-        """Return the payload, as in `Transport.settle`."""
-        self._check()
-        return bytes(payload)
-
     def broadcast(self, payload: bytes, root: int, *, deadline: float | None = None) -> bytes:
         """Return the payload, as in `Transport.broadcast`."""
         self._check()

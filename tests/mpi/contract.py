@@ -43,6 +43,10 @@ def _meet(transport: Transport, report: Report | None = None) -> Agreement:
     return agreement
 
 
+def _spread(transport: Transport, payload: bytes) -> bytes:
+    return transport.broadcast(payload, transport.lead)
+
+
 def _flush(transport: Transport, data: bytes, chunks: list[memoryview], largest_piece: int) -> tuple[Got, int]:
     """Return what came to this rank, by rank, and how many bytes came to all writer ranks."""
     got: dict[int, list[bytes]] = {}
@@ -218,7 +222,7 @@ def small_bytes_travel_all_ways(make: Make) -> None:
     for length in (0, 1, 247, 248, 249, 256, 257, 5000, 70_000):
         whole = [_bytes_of(r, length) for r in range(size)]
         mixed = [_bytes_of(r, length if r == size - 1 else r) for r in range(size)]
-        assert transport.settle(whole[rank]) == whole[transport.lead]
+        assert _spread(transport, whole[rank]) == whole[transport.lead]
         for root in range(size):
             assert transport.broadcast(whole[rank] if rank == root else b"ignored", root) == whole[root]
         assert transport.allgather(mixed[rank]) == mixed
@@ -239,7 +243,7 @@ def deadlines_do_not_end_what_goes_well(make: Make) -> None:
             deadline=deadline,
         )
         assert answer == b"y"
-        assert transport.settle(b"x" * 1000, deadline=deadline) == b"x" * 1000
+        assert transport.broadcast(b"x" * 1000, transport.lead, deadline=deadline) == b"x" * 1000
         transport.allgather(data, deadline=deadline)
     assert transport.close(deadline=60.0)
 
@@ -251,7 +255,7 @@ def many_flush_points_stay_in_order(make: Make) -> None:
         got, whole = _flush(transport, data, [memoryview(data)], KIB)
         assert got == {rank: _bytes_of(rank + turn, len(data)) for rank in got}
         assert whole == len(data) * transport.size
-        assert transport.settle(str(turn).encode()) == str(turn).encode()
+        assert _spread(transport, str(turn).encode()) == str(turn).encode()
     assert transport.close()
 
 
@@ -265,7 +269,7 @@ def clocks_are_compared(make: Make) -> None:
             assert abs(found.offset_ns + wrong) <= found.uncertainty_ns
         else:
             assert found is None
-    assert transport.settle(b"done") is not None  # nothing of it is left in the way of what follows
+    assert _spread(transport, b"done") == b"done"  # nothing of it is left in the way of what follows
     assert transport.close()
 
 
@@ -284,7 +288,7 @@ def a_closed_transport_says_so(make: Make) -> None:
     assert type(transport.failure) is TransportError
     calls: list[Callable[[], object]] = [
         lambda: _meet(transport),
-        transport.settle,
+        lambda: _spread(transport, b""),
         lambda: transport.broadcast(b"", 0),
         lambda: transport.allgather(b""),
     ]

@@ -48,7 +48,7 @@ def test_nothing_told_after_a_failure_is_a_new_reason() -> None:
     transport = Serial()
     transport.leave("SystemExit: 3")
     with pytest.raises(TransportError, match="SystemExit: 3"):
-        transport.settle()
+        transport.broadcast(b"", 0)
 
 
 def test_a_rank_apart_knows_its_place_and_hears_nothing() -> None:

@@ -88,7 +88,7 @@ except TransportError as error:
     told |= {"error": type(error).__name__, "text": str(error)}
 try:
     told["closed"] = transport.close()
-    transport.settle()
+    transport.meet(Report(), [])
 except TransportError as error:
     told |= {"again": type(error).__name__}
 told["notices"] = sorted((notice.rank, notice.reason) for notice in transport.notices())

@@ -83,7 +83,8 @@ def _check_file(path: str | os.PathLike[str], report: Report, tolerance: int) ->
         with reader.open(path) as file:
             if FORMAT in report.levels:
                 for damage in file.damage:
-                    report.add(layout.fault("log", str(file.path), damage, "Recover the run."))
+                    remedy = "Recover the run." if file.live else "Bring back the file."
+                    report.add(layout.fault("log", str(file.path), damage, remedy))
                 for closed in (path for path in file.paths if path.suffix != PARTIAL):
                     with TablesFile(closed) as tables:
                         report.extend(layout.check_layout(tables))
