@@ -53,8 +53,6 @@ def _assemble(frames: FrameSource, run: RunInfo, costs: Mapping[int, Mapping[str
     sources = sorted(records.Source(*source) for source in frames.sources())
     streams = _with_clocks(frames, [read(frames, source) for source in sources], run)
     measured, streams = _on_one_clock(streams)
-    if run.parts > 1:  # so many there were to be, and are if anybody began
-        run.parts = min(run.parts, max((stream.start.parts for stream in streams), default=1))
     builder = Builder()
     if not any(stream.source.lane == records.RUN_LANE for stream in streams):
         return Graph(run, {}, {}, [])
@@ -86,6 +84,8 @@ def _assemble(frames: FrameSource, run: RunInfo, costs: Mapping[int, Mapping[str
         "last_ns": max(stream.last_ns for stream in streams),
         "ends": _ends(streams),
     }
+    if run.parts > 1:
+        run.details["parts"] = min(run.parts, max(stream.start.parts for stream in streams))
     return Graph(run, nodes, relations, series.tables(ids), series.telemetry_tables(ids), measured)
 
 

@@ -112,7 +112,7 @@ class RunInfo:
     part: int = 0
     """Which of the files of the run it is, where several ranks wrote."""
     parts: int = 1
-    """How many files the run has; of a run that is yet to be assembled, how many it was to have."""
+    """How many files the run was to have. It has them if anybody began: `details` say so."""
     details: dict[str, Any] = field(default_factory=dict)
     """Counts of what was dropped, the capture's own cost, the failure if there was one, ranks that disagreed."""
 

@@ -82,13 +82,13 @@ class RunFile:
 
     @property
     def parts(self) -> int:
-        """How many files the run has, going by this one.
+        """How many files the run has for sure, going by this one.
 
-        A log says at first how many there were to be. Who dies as the run begins leaves it alone; what a rank logged is
+        Each says at first how many there were to be. Who dies as the run begins leaves it alone; what a rank logged is
         there only if all are.
         """
         if self.closed is not None:
-            return self.closed.run.parts
+            return parts_in(self.closed.run.details)
         if self._parts < 2 and parts_in(self.meta) > 1:
             self._parts = self._begun()
         return max(self._parts, 1)

@@ -333,7 +333,7 @@ class TablesFile:
 _DETAILS: dict[str, tuple[type, type]] = {
     "failures": (list, dict), "dropped": (list, dict), "disagreements": (list, dict), "cost": (dict, dict),
     "lost": (list, dict), "silent": (list, int), "ranks": (list, int), "sizes": (list, int), "attempts": (list, int),
-    "damaged": (dict, int), "last_ns": (int, int),
+    "damaged": (dict, int), "last_ns": (int, int), "parts": (int, int),
 }  # fmt: skip
 _NUMBERS = frozenset({"time_ns", "count", "attempt", "rank"})
 
