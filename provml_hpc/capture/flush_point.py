@@ -79,13 +79,14 @@ def take_part(session: Session, *, finishing: bool, deadline: float | None = Non
         agreement, answer = session.transport.meet(report, parcels, deadline=deadline)
     # On the writer rank the time in which it writes is not the gather's.
     cost["gather"] += perf_counter_ns() - met - (cost["append"] - appended)
-    # No answer means that all is well, as it nearly always is.
-    troubles, reading = json.loads(answer) if answer else ({}, {})
-    for writer, text in troubles.items():  # those of other files, too: a strict run ends on all ranks
-        session.trouble(
-            f"the file could not be written: {text}. What was logged stays in the journals", teller=int(writer)
-        )
-    trouble = troubles.get(str(session.transport.writer), "")
+    trouble, reading = "", {}
+    if answer:  # otherwise all is well, as it nearly always is
+        troubles, reading = json.loads(answer)
+        for writer, text in troubles.items():  # those of other files, too: a strict run ends on all ranks
+            session.trouble(
+                f"the file could not be written: {text}. What was logged stays in the journals", teller=int(writer)
+            )
+        trouble = troubles.get(str(session.transport.writer), "")
     if size and not trouble:
         if session.orphans is not None:
             session.orphans.remove()

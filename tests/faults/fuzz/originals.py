@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from provml_hpc import vocabulary
 from provml_hpc.assembly.graph import ABSENT, Graph, SampleTable, Table
+from provml_hpc.storage import careful
 from provml_hpc.storage.tables import TablesFile, write_file
 from tests.mpi import launch
 
@@ -80,6 +84,10 @@ class Originals:
     """The closed file with its most telling tables only: HDF5 takes its time for each column."""
     old: bytes
     """A closed file whose text is of variable length."""
+    first: bytes
+    """The closed file as the first of two parts of a run."""
+    part: bytes
+    """And as the second."""
     log: bytes
     journals: dict[str, bytes]
     heartbeat: bytes
@@ -171,6 +179,8 @@ def _made(folder: Path) -> Originals:
         (folder / "closed" / "job.h5").read_bytes(),
         (folder / "small.h5").read_bytes(),
         (folder / "old" / "job.h5").read_bytes(),
+        (folder / "first.h5").read_bytes(),
+        (folder / "part.h5").read_bytes(),
         (folder / "left" / "job.h5.partial").read_bytes(),
         # Nearly all of a journal is room that was never written.
         {path.name: path.read_bytes().rstrip(b"\0") + bytes(64) for path in sorted(hidden.glob("*.journal"))},
@@ -185,4 +195,10 @@ def _run_jobs(folder: Path) -> None:
             [sys.executable, "-c", _JOB, str(folder / name / "job.h5"), end, folder.name],
             env=launch.environment(), timeout=120, check=end != "die", stdout=subprocess.DEVNULL,
         )  # fmt: skip
+    for number, name in enumerate(("first.h5", "part.h5")):
+        shutil.copy(folder / "closed" / "job.h5", folder / name)
+        with h5py.File(folder / name, "r+") as file:
+            file.attrs["part"], file.attrs["parts"] = number, 2
+            details = json.loads(file.attrs["details"])
+            careful.put_text(file, "details", json.dumps(details | {"parts": 2}))
     _reduce(folder / "closed" / "job.h5", folder / "small.h5")

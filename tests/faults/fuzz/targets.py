@@ -42,6 +42,10 @@ def spoil(originals: Originals, folder: Path, target: str, seed: int) -> Mutant:
     kind = rng.choice(_KINDS[target])
     if kind in ("closed", "old"):
         output.write_bytes(_closed(originals, kind, rng, folder))
+    elif kind == "parts":
+        spoiled = rng.choice((("first",), ("part",), ("first", "part")))
+        for name, path in (("first", output), ("part", output.with_name("job-part1.h5"))):
+            path.write_bytes(_closed(originals, name, rng, folder) if name in spoiled else getattr(originals, name))
     else:
         _leftovers(originals, kind, rng, output)
     return Mutant(output, kind)
@@ -50,7 +54,7 @@ def spoil(originals: Originals, folder: Path, target: str, seed: int) -> Mutant:
 _SHORT = 0.9
 """The share of mutants that are made of the files of the short run."""
 
-_READ = (*["closed"] * 5, "old", "log", "journal")
+_READ = (*["closed"] * 5, "old", "log", "journal", "parts")
 _KINDS = {
     "journal": ("journal",),
     "log": ("log",),
