@@ -275,11 +275,19 @@ def without_parts(names: Sequence[str | os.PathLike[str]]) -> list[str]:
 
     Nothing is said here of what is not there or cannot be read.
     """
+    outputs = [output_of(name) for name in names]
     parts: set[Path] = set()
-    for name in names:
-        with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(output_of(name))) as found:
+    # Opening takes a while, so only those are opened of which a part may be among the names.
+    for name in (one for one in outputs if any(_may_be_part(other, one) for other in outputs)):
+        with contextlib.suppress(FileMissingError, FormatError), contextlib.closing(RunFiles(name)) as found:
             parts |= {output_of(file.path).resolve() for file in found.files[1:]}
     return [os.fspath(name) for name in names if output_of(name).resolve() not in parts]
+
+
+def _may_be_part(path: Path, output: Path) -> bool:
+    """Tell whether a part of an output may have this name."""
+    number = path.name[len(output.stem) + len("-part") :].removesuffix(output.suffix)
+    return number.isdecimal() and path == part_of(output, int(number))
 
 
 def parts_to_resume(output: Path) -> int:
