@@ -238,7 +238,7 @@ def _several(results: dict[str, Lines]) -> str:
     fitted = {(d["library"], d["place"]): list(d["coefficients"].values()) for d in fits}
     rows = []
     for one in sorted(
-        pick(lines, "measurement", clock="cpu"), key=lambda d: (d["mpi"], d["place"], d["bytes"], _count(d))
+        pick(lines, "measurement", clock="cpu"), key=lambda d: (d["mpi"], d["place"], d["bytes"], _count(d), d["arm"])
     ):
         facts = {k: one[k] for k in ("ranks", "bytes", "mpi", "place")}
         against = pick(lines, "ratio", clock="cpu", arm=one["arm"], **facts)
