@@ -34,7 +34,7 @@ def _told(folder: Path, ranks: int = 4) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("writers", "writer", "leavers"),
-    [(1, 0, [1]), (1, 0, [0]), (1, 3, [0]), (1, 1, [2, 3]), (1, 2, [2, 0]), (2, 0, [3]), (2, 0, [2]), (2, 3, [3, 1])],
+    [(1, 0, [1]), (1, 0, [0]), (1, 3, [0]), (1, 1, [2, 3]), (1, 2, [2, 0]), (2, 0, [2]), (2, 3, [3, 1])],
     ids=str,
 )
 @pytest.mark.parametrize("phase", ["late", "rounds", "answering", "settled", "closing"])
