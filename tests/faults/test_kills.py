@@ -27,8 +27,9 @@ CASES = _cases()
 OF_SEVERAL = [
     killing.Plan(phase, targets[-1][0], 1 + targets[-1][2] // 3, number % 2 == 0, 1)
     for number, (phase, targets) in enumerate(plans.JOB.items())
+    if phase in ("gather", "append to commit", "after commit", "close", "publish", "begin")
 ]
-"""One a phase, where two ranks write and the second of them dies."""
+"""One for each phase in which there is more than one file, where two ranks write and the second of them dies."""
 
 
 def _name(plan: killing.Plan) -> str:

@@ -20,7 +20,7 @@ Run = Callable[..., Result]
 def test_contract_holds_over_every_communicator(mpi_run: Run, tmp_path: Path, ranks: int) -> None:
     mpi_run("transport_contract.py", ranks, timeout=120).check()
     for rank in range(ranks):
-        sizes = dict.fromkeys(("world", "nodes", "groups", "dup"), ranks)
+        sizes = dict.fromkeys(("world", "nodes", "groups"), ranks)
         sizes |= {"self": 1, "split": len(range(rank % 2, ranks, 2))}
         expected = {
             f"{name} {writer} {check}" for name, size in sizes.items() for writer in (0, size - 1) for check in CHECKS

@@ -12,7 +12,6 @@ from provml_hpc.transport.mpi import Parallel
 from tests.mpi.contract import CHECKS
 
 world = MPI.COMM_WORLD
-dup = world.Dup()
 split = world.Split(world.rank % 2, -world.rank)
 assert isinstance(split, MPI.Intracomm)
 communicators: dict[str, MPI.Intracomm] = {
@@ -20,7 +19,6 @@ communicators: dict[str, MPI.Intracomm] = {
     "world": world,
     "nodes": world,
     "groups": world,
-    "dup": dup,
     "split": split,
 }
 
@@ -54,4 +52,3 @@ except BaseException:
     traceback.print_exc()
     world.Abort(1)
 split.Free()
-dup.Free()
