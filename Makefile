@@ -13,8 +13,10 @@ WITHOUT_RANKS := tests/unit tests/offline
 # The tests that launch ranks, and so are worth running under each MPI.
 WITH_RANKS := tests/mpi tests/faults
 # In `make test` the second MPI leaves out what is the same under each: full disks, spoiled files, child processes,
-# resuming, workers that no MPI joins, the files of several writer ranks, counters, and the examples.
-WITH_BOTH := $(filter-out $(patsubst %,tests/mpi/test_%.py,apart examples inside_pytest intel_mpi parts telemetry), \
+# resuming, workers that no MPI joins, the files of several writer ranks, what is captured of data and samples,
+# counters, and the examples.
+WITH_BOTH := $(filter-out $(patsubst %,tests/mpi/test_%.py,apart capture_data capture_described \
+    capture_samples examples inside_pytest intel_mpi parts telemetry), \
     $(wildcard tests/mpi/test_*.py)) $(patsubst %,tests/faults/test_%.py,exits kills ranks rebind rescue)
 # Processes of pytest, each with whole modules (tests/conftest.py), for two cores or more. Tests that launch ranks wait
 # for half of their time, so two at once; a third would find out how patient their time limits are. The cluster waits

@@ -11,8 +11,12 @@ import numpy as np
 from provml_hpc import wire
 from provml_hpc.assembly import FrameSource, RunInfo
 from provml_hpc.assembly.frames import split
-from provml_hpc.errors import UsageError
+from provml_hpc.errors import FormatError
 from provml_hpc.records import Source
+
+
+class ConflictError(FormatError):
+    """Two files of one run say different things of one rank, so that one of them is not what was written."""
 
 
 class Held(NamedTuple):
@@ -27,7 +31,7 @@ class Joined:
 
     Raises
     ------
-    UsageError
+    ConflictError
         Two files say different things of the same rank.
     """
 
@@ -38,9 +42,9 @@ class Joined:
                 source = Source(*place)
                 other = self._owner.setdefault(source, part)
                 if other is not part and _fingerprint(other, source) != _fingerprint(part, source):
-                    raise UsageError(
+                    raise ConflictError(
                         f"{other.name} and {part.name} both hold rank {source.rank} of attempt {source.attempt}, and "
-                        "not the same: give one of them"
+                        "not the same: give one of them, or take other copies"
                     )
 
     def sources(self) -> list[tuple[int, int, int]]:

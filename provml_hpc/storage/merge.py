@@ -18,7 +18,7 @@ from provml_hpc import records
 from provml_hpc.assembly import FrameSource, Graph, RunInfo
 from provml_hpc.errors import FileBusyError, FileMissingError, FormatError, OutputExistsError, UsageError
 from provml_hpc.storage import closing
-from provml_hpc.storage.joined import Held, Joined, join_commits
+from provml_hpc.storage.joined import ConflictError, Held, Joined, join_commits
 from provml_hpc.storage.leftovers import Leftovers, find_segments, journal_folders
 from provml_hpc.storage.place import output_of, part_in, partial_of, parts_in
 from provml_hpc.storage.run_file import RunFile, RunFiles
@@ -111,7 +111,10 @@ def merge(
         if not parts:
             raise UsageError("there is nothing to merge: name the files of a run")
         _of_one_run(parts)
-        joined = Joined(Held(part.name, part.frames) for part in parts)
+        try:
+            joined = Joined(Held(part.name, part.frames) for part in parts)
+        except ConflictError as error:  # which files belong together is for the user to say
+            raise UsageError(str(error)) from error
         # What is said of the run as a whole is that of its first source, whichever file was named first.
         parts.sort(key=lambda part: min(part.frames.sources(), default=(0, 0, 0)))
         meta = {**parts[0].meta, "started_ns": min(int(part.meta.get("started_ns", 0)) for part in parts)}

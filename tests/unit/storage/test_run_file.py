@@ -156,3 +156,18 @@ def test_a_later_part_is_not_resumed_by_its_own_name(run: Callable[..., Path]) -
         provml.init("mine", phase="learning", output=path, comm="self", if_exists="resume")
     assert path.read_bytes() == before
     assert not partial_of(path).exists()
+
+
+def test_parts_that_contradict_each_other_are_damaged(
+    run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run("mine.h5", parts=2, part=0)
+    with provml.open(path) as file:
+        uuid = file.run.uuid
+    run("mine-part1.h5", part=1, parts=2, run=uuid)  # another run in truth, of the same rank
+    with provml.open(path) as file, pytest.raises(provml.FormatError, match="both hold rank 0 of attempt 1"):
+        file.samples("loss")
+    for words in (["info"], ["validate"], ["convert", "--to", "nquads"], ["query", "who"]):
+        assert cli.main([words[0], str(path), *words[1:]]) == 1
+    assert capsys.readouterr().err.count("both hold rank 0 of attempt 1") == 4
+    assert cli.main(["merge", str(path), "-o", str(path.with_name("one.h5"))]) == 2  # the user says what to leave out
