@@ -179,6 +179,26 @@ def test_ranks_go_on_without_one_that_left(leaver: int, mpi_run: Run, tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["job.h5"]
 
 
+@pytest.mark.parametrize("leavers", [[2], [1, 3], [0, 2], [0, 1]], ids=str)
+def test_each_of_several_files_has_a_successor_where_its_writer_left(
+    leavers: list[int], mpi_run: Run, tmp_path: Path
+) -> None:
+    """Ranks 0 and 2 write, each for two. Of a group that is gone nobody is left who could close its file."""
+    output = tmp_path / "job.h5"
+    mpi_run("ranks.py", RANKS, [f"left:{','.join(map(str, leavers))}", output], env={killing.WRITERS: "2"}).check()
+    for part, group in ((0, {0, 1}), (1, {2, 3})):
+        assert partial_of(part_of(output, part)).exists() == (group <= set(leavers))
+        recover(part_of(output, part))
+    steps, _ = guarantee.in_closed(output)
+    assert {rank: len(found) for (_, rank), found in steps.items()} == {
+        rank: 10 if rank in leavers else 30 for rank in range(RANKS)
+    }
+    with provml.open(output) as run:
+        assert run.status == "failed"
+        assert sorted(one["rank"] for one in run.run.details["lost"]) == leavers
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["job-part1.h5", "job.h5"]
+
+
 def test_one_that_is_merely_left_out_keeps_its_journal(mpi_run: Run, tmp_path: Path) -> None:
     """Nobody may take the journal of a rank that lives. It comes in later, as from another node."""
     output = tmp_path / "job.h5"

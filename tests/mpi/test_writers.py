@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import provml_hpc as provml
-from provml_hpc.storage.place import hidden_of, part_of, partial_of
+from provml_hpc.storage.place import partial_of
 from provml_hpc.storage.recover import outputs_of, recover
 from provml_hpc.storage.tables import TablesFile
 from provml_tools import cli
@@ -126,19 +126,3 @@ def test_a_file_that_ranks_of_both_groups_name_is_read_once(mpi_run: Run, tmp_pa
         data = [row for row in run.entities if row.kind == "LearningDataset"]
         assert len(data) == 5
         assert {row.digest_state for row in data} == {"whole"}
-
-
-@pytest.mark.parametrize("leavers", [[2], [1, 3], [0, 2], [0, 1]], ids=str)
-def test_ranks_go_on_without_those_that_left(mpi_run: Run, tmp_path: Path, leavers: list[int]) -> None:
-    mpi_run("writers.py", 4, ["left", *leavers], timeout=60).check()
-    output = tmp_path / "run.h5"
-    gone = [part for part, ranks in ((0, {0, 1}), (1, {2, 3})) if ranks <= set(leavers)]
-    for part in gone:  # nobody is left who could close it
-        assert partial_of(part_of(output, part)).exists()
-        recover(part_of(output, part))
-    assert steps(output) == {rank: list(range(10 if rank in leavers else 30)) for rank in range(4)}
-    with provml.open(output) as run:
-        assert run.status == "failed"
-        assert sorted(one["rank"] for one in run.run.details["lost"]) == leavers
-    nothing_else(tmp_path, "run.h5", "run-part1.h5")
-    assert not hidden_of(output).exists()

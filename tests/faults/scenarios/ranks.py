@@ -12,6 +12,7 @@ from typing import Any
 from mpi4py import MPI
 
 import provml_hpc as provml
+from tests.faults import killing
 
 HOW, OUTPUT = sys.argv[1], Path(sys.argv[2])
 COMM = MPI.COMM_WORLD
@@ -122,8 +123,8 @@ elif HOW == "stop-untimely":
         run.flush()
         assert run.stop_requested
 elif HOW.startswith("left:"):
-    own = int(HOW.partition(":")[2]) == RANK
-    run = begin()
+    own = RANK in map(int, HOW.partition(":")[2].split(","))
+    run = begin(writers=killing.writers())
     training = run.training()
     try:
         with run if own else contextlib.nullcontext():

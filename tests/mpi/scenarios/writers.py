@@ -196,28 +196,5 @@ def refused() -> None:
         SEEN["error"] = str(error)
 
 
-def left() -> None:
-    """Some ranks leave; the others go on, each file with a successor where its writer rank went."""
-    leavers = list(map(int, REST))
-    own = RANK in leavers
-    run = begin()
-    training = run.training()
-    with contextlib.suppress(ValueError), run if own else contextlib.nullcontext():
-        log(training, 0, 10)
-        if own:
-            raise ValueError("this rank has had enough")
-    rest = COMM.Split(own, SIZE - RANK)  # numbered the other way round
-    if not own:
-        with warnings.catch_warnings(record=True):  # one warns that it cannot flush with who left
-            warnings.simplefilter("always")
-            with run, training:
-                log(training, 10, 10)
-                run.flush()
-                run.rebind(rest)
-                log(training, 20, 10)
-                run.flush()
-    rest.Free()
-
-
 globals()[HOW]()
 Path(f"seen-{RANK}.json").write_text(json.dumps(SEEN))
