@@ -165,6 +165,11 @@ def test_what_there_are_too_few_ranks_for_is_finished(mpi_run: Run, tmp_path: Pa
         assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2])
         counted = Counter((row["attempt"], row["rank"]) for row in run.samples("loss"))
     assert counted == {(1, rank): 20 for rank in range(4)} | {(2, rank): 20 for rank in range(2)}
+    # In a file that lay still the next attempt is that of all the others, too.
+    mpi_run("writers.py", 4, ["attempt", 4, "c"], timeout=60).check()
+    assert [one["attempt"] for one in seen(tmp_path, 4)] == [3] * 4
+    with provml.open(tmp_path / "run.h5") as run:
+        assert (run.status, run.run.details["attempts"]) == ("finished", [1, 2, 3])
 
 
 def test_an_output_of_which_a_part_is_there_is_refused(mpi_run: Run, tmp_path: Path) -> None:

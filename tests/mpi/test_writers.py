@@ -57,6 +57,7 @@ def test_a_full_disk_of_one_file_is_told_and_loses_nothing(mpi_run: Run, tmp_pat
     told = seen(tmp_path, 4)
     if how == "strict":  # on all ranks, or some would wait for the others in their own communication
         assert all("No space left on device" in one["error"] for one in told)
+        assert not any("left the run early" in one["error"] for one in told), "not by who else has heard of it"
         return
     assert [len(one["warnings"]) for one in told] == [0, 0, 1, 0]
     assert "the file could not be written" in told[2]["warnings"][0]
@@ -79,6 +80,7 @@ def test_a_file_that_cannot_be_made_is_told_and_what_was_logged_is_recovered(
     told = seen(tmp_path, 4)
     if strict:
         assert all("run-part1.h5 cannot be written" in one["error"] for one in told)
+        assert not any("left the run early" in one["error"] for one in told), "not by who else has heard of it"
         return
     assert [len(one["warnings"]) for one in told] == [0, 0, 1, 0]
     (folder,) = (tmp_path / "journals").iterdir()
