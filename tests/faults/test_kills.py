@@ -30,6 +30,7 @@ OF_SEVERAL = [
     if phase in ("gather", "append to commit", "after commit", "close", "publish", "begin")
 ]
 """One for each phase in which there is more than one file, where two ranks write and the second of them dies."""
+OF_SEVERAL.append(killing.Plan("begin", "provml_hpc.storage.output:Output.claim", 1, True, 0))  # alone has a file yet
 
 
 def _name(plan: killing.Plan) -> str:

@@ -17,6 +17,7 @@ from provml_hpc.storage.merge import merge
 from provml_hpc.storage.owner import recovering
 from provml_hpc.storage.place import hidden_of, part_of, partial_of
 from provml_hpc.storage.recover import outputs_of, recover
+from provml_hpc.storage.tables import read_attributes
 from provml_tools import cli
 from tests.mpi.launch import Result
 from tests.mpi.parts import nothing_else, seen, steps
@@ -284,6 +285,29 @@ def test_journals_alone_tell_which_file_each_is_of(mpi_run: Run, tmp_path: Path)
         recover(output, journals=[kept], force=True)
     recover(part_of(output, 1), journals=[kept], force=True)
     assert steps(part_of(output, 1)) == {rank: list(range(20)) for rank in (2, 3)}
+
+
+def test_journals_of_all_files_may_lie_in_one_folder(mpi_run: Run, tmp_path: Path) -> None:
+    (tmp_path / "aside").mkdir()
+    assert mpi_run("writers.py", 4, ["attempt", 2, "a", "die", "aside"], timeout=60).returncode != 0
+    for output in outputs_of(tmp_path / "run.h5"):
+        recover(output)
+    for part, ranks in ((0, [0, 1]), (1, [2, 3])):
+        assert read_attributes(part_of(tmp_path / "run.h5", part))["details"]["ranks"] == ranks
+    assert steps(tmp_path / "run.h5") == {rank: list(range(20)) for rank in range(4)}
+
+
+def test_an_attempt_whose_number_is_spent_in_one_file_is_none_in_any(mpi_run: Run, tmp_path: Path) -> None:
+    """A resume is refused: the first file, which was closed, is as it was, and the second has begun the attempt."""
+    assert mpi_run("writers.py", 3, ["attempt", 3, "a", "die"], timeout=60).returncode != 0
+    recover(tmp_path / "run.h5")
+    with recovering(tmp_path / "run-part2.h5", force=True):
+        mpi_run("writers.py", 3, ["refused", "resume"], timeout=60).check()
+    mpi_run("writers.py", 3, ["attempt", 3, "b"], timeout=60).check()
+    assert [one["attempt"] for one in seen(tmp_path, 3)] == [3] * 3
+    with provml.open(tmp_path / "run.h5") as run:
+        assert (run.status, run.run.details["attempts"]) == ("finished", [1, 3])
+        assert Counter(run.samples("loss")["rank"].tolist()) == dict.fromkeys(range(3), 40)
 
 
 def test_what_is_said_of_a_dead_run_is_how_to_go_on(mpi_run: Run, tmp_path: Path) -> None:

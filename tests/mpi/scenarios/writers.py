@@ -175,7 +175,8 @@ def digests() -> None:
 
 def attempt() -> None:
     """One attempt of a run: its number of writer ranks, and a plan of who dies."""
-    with begin(int(REST[0]), if_exists="resume") as run, run.training(key=REST[1]) as training:
+    where = str(Path("aside").resolve()) if "aside" in REST else "output"
+    with begin(int(REST[0]), if_exists="resume", journal=where) as run, run.training(key=REST[1]) as training:
         SEEN["attempt"] = run._session.meta["attempt"]
         log(training, 0, 10)
         if "early" not in REST:
